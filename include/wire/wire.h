@@ -1,0 +1,28 @@
+/* include/wire/wire.h
+ *
+ * The only room that knows protobuf and snappy: bytes <-> model.
+ *
+ * Threads: plain functions. Memory: results are views into `body` or live in the batch's arena,
+ * whose ceiling bounds what hostile input can make of itself.
+ * Errors:  ST_INVALID malformed; ST_TOOBIG decoded size over the limit; ST_LIMIT arena.
+ */
+#ifndef ENGRAM_WIRE_WIRE_H
+#define ENGRAM_WIRE_WIRE_H
+
+#include "base/arena.h"
+#include "model/batch.h"
+
+/* Snappy block format into arena. The announced length is held against max_bytes, and against
+ * what `in` could possibly make, before anything is allocated. */
+enum status wire_unsnap(struct sv in, size_t max_bytes, struct arena *arena, struct sv *ret,
+                        struct err *err);
+
+/* prometheus.WriteRequest (remote write 1.0). Hot: walks the bytes, allocates only the columns. */
+enum status wire_write_v1(struct sv body, struct batch *batch, struct err *err);
+/* The same by protobuf-c: the oracle of the tests and of the fuzz target. */
+enum status wire_write_v1_slow(struct sv body, struct batch *batch, struct err *err);
+/* Encodes (tests, bench, self-made requests). */
+void wire_write_v1_encode(struct buf *out, const struct batch *batch);
+void wire_snap(struct buf *out, struct sv in);
+
+#endif
