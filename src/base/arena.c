@@ -10,7 +10,7 @@
 
 #define BLOCK_MIN ((size_t)4096)
 #define BLOCK_MAX ((size_t)1 << 20)
-#define ALIGN 16
+#define ALIGN     16
 
 struct arena_block {
     struct arena_block *next;

@@ -24,15 +24,15 @@ static bool take(struct cur *c, size_t n)
     return true;
 }
 
-#define FIXED(name, type, swap)                                                                    \
-    type name(struct cur *c)                                                                       \
-    {                                                                                              \
-        type v = 0;                                                                                \
-        if (!take(c, sizeof(v)))                                                                   \
-            return 0;                                                                              \
-        memcpy(&v, c->p, sizeof(v));                                                               \
-        c->p += sizeof(v);                                                                         \
-        return swap(v);                                                                            \
+#define FIXED(name, type, swap)      \
+    type name(struct cur *c)         \
+    {                                \
+        type v = 0;                  \
+        if (!take(c, sizeof(v)))     \
+            return 0;                \
+        memcpy(&v, c->p, sizeof(v)); \
+        c->p += sizeof(v);           \
+        return swap(v);              \
     }
 FIXED(cur_u8, uint8_t, )
 FIXED(cur_be16, uint16_t, __builtin_bswap16)
@@ -91,10 +91,10 @@ struct sv cur_uvarint_bytes(struct cur *c)
 /* The reflected polynomial 0x1EDC6F41, a nibble at a time: only for processors without SSE 4.2. */
 static uint32_t crc32c_plain(uint32_t crc, const uint8_t *p, size_t n)
 {
-    static const uint32_t nibble[16] = {
-        0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
-        0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
-        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
+    static const uint32_t nibble[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1,
+                                        0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
+                                        0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                                        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
 
     while (n--) {
         crc ^= *p++;

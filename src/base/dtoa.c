@@ -9,8 +9,8 @@
 
 struct digits {
     char d[24];
-    int n;       /* digits */
-    int exp;     /* value = 0.d1d2d3... x 10^exp */
+    int n;   /* digits */
+    int exp; /* value = 0.d1d2d3... x 10^exp */
     bool minus;
 };
 
@@ -234,4 +234,3 @@ bool dtoa_parse(struct sv s, double *ret)
     *ret = minus ? -v : v;
     return true;
 }
-

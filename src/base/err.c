@@ -67,7 +67,8 @@ enum status err_wrap(struct err *err, const char *fmt, ...)
     size_t n;
 
     if (!err)
-        return ST_BUG; /* a caller that has no err has no status to keep; never reached in the house */
+        return ST_BUG; /* a caller that has no err has no status to keep; never reached in the house
+                        */
     memcpy(old, err->msg, sizeof(old));
     va_start(ap, fmt);
     vsnprintf(err->msg, sizeof(err->msg), fmt, ap);

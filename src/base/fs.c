@@ -64,9 +64,9 @@ static int posix_rmdir(const struct fs *fs, const char *path)
 
 const struct fs *fs_posix(void)
 {
-    static const struct fs_ops ops = {
-        posix_open,   posix_close,  posix_pread, posix_write, posix_fdatasync, posix_ftruncate,
-        posix_rename, posix_unlink, posix_mkdir, posix_rmdir};
+    static const struct fs_ops ops = {posix_open,      posix_close,     posix_pread,  posix_write,
+                                      posix_fdatasync, posix_ftruncate, posix_rename, posix_unlink,
+                                      posix_mkdir,     posix_rmdir};
     static const struct fs posix = {&ops};
 
     return &posix;

@@ -5,7 +5,7 @@
 #include "base/heap.h"
 
 #define CAP_MIN 16
-#define EMPTY 0
+#define EMPTY   0
 #define DELETED 1
 
 void hmap_init(struct hmap *m)

@@ -1,5 +1,6 @@
 /* JSON: writing by hand into a buf, reading small documents through jansson, which refuses NUL
- * characters, invalid UTF-8 and (asked to) duplicate keys. Nesting is bounded by jansson at 2,048. */
+ * characters, invalid UTF-8 and (asked to) duplicate keys. Nesting is bounded by jansson at 2,048.
+ */
 #include "base/json.h"
 
 #include "base/heap.h"
@@ -85,8 +86,8 @@ static const json_t *in(const struct json *j)
 enum status json_parse(struct sv text, struct json_doc **ret, struct err *err)
 {
     json_error_t je;
-    json_t *root = json_loadb(text.p ? text.p : "", text.n,
-                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+    json_t *root =
+        json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
     struct json_doc *d;
 
     if (!root)

@@ -1,5 +1,5 @@
-/* Ranked locks. In checked builds a thread keeps a bit for each rank it holds; taking a rank that is
- * not below all of them aborts with both names. */
+/* Ranked locks. In checked builds a thread keeps a bit for each rank it holds; taking a rank that
+ * is not below all of them aborts with both names. */
 #include "base/lock.h"
 
 #include <assert.h>
@@ -10,9 +10,9 @@
 
 #ifdef ENGRAM_CHECK_LOCKS
 static const char *const rank_names[] = {
-#define X(name) #name,
-#include "base/lock_ranks.def"
-#undef X
+#    define X(name) #    name,
+#    include "base/lock_ranks.def"
+#    undef X
 };
 static _Thread_local unsigned char held_count[LOCK_RANKS]; /* the lock-rank record */
 

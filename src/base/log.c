@@ -38,7 +38,8 @@ void log_line(enum log_level level, const char *room, const char *msg, const cha
         return;
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    n = snprintf(line, sizeof(line), "ts=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s room=%s msg=\"%s\"%s",
+    n = snprintf(line, sizeof(line),
+                 "ts=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s room=%s msg=\"%s\"%s",
                  tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
                  ts.tv_nsec / 1000000, level_names[level], room, msg, kv[0] ? " " : "");
     va_start(ap, kv);

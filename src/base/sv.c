@@ -124,9 +124,18 @@ bool sv_bytes(struct sv s, uint64_t *ret)
     static const struct {
         const char *unit;
         double factor;
-    } units[] = {{"", 1},         {"B", 1},          {"KiB", 1024.0},       {"MiB", 1048576.0},
-                 {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}, {"KB", 1e3}, {"MB", 1e6},
-                 {"GB", 1e9},     {"TB", 1e12},      {"K", 1024.0},         {"M", 1048576.0},
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"KiB", 1024.0},
+                 {"MiB", 1048576.0},
+                 {"GiB", 1073741824.0},
+                 {"TiB", 1099511627776.0},
+                 {"KB", 1e3},
+                 {"MB", 1e6},
+                 {"GB", 1e9},
+                 {"TB", 1e12},
+                 {"K", 1024.0},
+                 {"M", 1048576.0},
                  {"G", 1073741824.0}};
     double v;
 
@@ -148,8 +157,8 @@ bool sv_duration_ms(struct sv s, int64_t *ret)
     static const struct {
         struct sv unit;
         int64_t ms;
-    } units[] = {{SV("ms"), 1},        {SV("y"), 31536000000}, {SV("w"), 604800000},
-                 {SV("d"), 86400000},  {SV("h"), 3600000},     {SV("m"), 60000},
+    } units[] = {{SV("ms"), 1},       {SV("y"), 31536000000}, {SV("w"), 604800000},
+                 {SV("d"), 86400000}, {SV("h"), 3600000},     {SV("m"), 60000},
                  {SV("s"), 1000}};
     int64_t total = 0, last = INT64_MAX;
 
