@@ -30,6 +30,10 @@ struct ingester_opts {
     struct obj *bucket;          /* borrowed */
     struct catalogue *catalogue; /* borrowed */
     struct metrics *metrics;
+    /* Told of each block of ours that is whole in the bucket, before the catalogue says so and
+     * before its local copy goes. May be NULL. */
+    void (*on_shipped)(void *arg, struct sv tenant, struct sv ulid);
+    void *on_shipped_arg;
 };
 /* Opens the log and the tenants it and data/blocks name, replays. Progress goes to the log. */
 enum status ingester_open(const struct ingester_opts *opts, struct ingester **ret, struct err *err);
@@ -48,6 +52,10 @@ enum status ingester_label_names(struct ingester *i, const struct query_ctx *ctx
                                  const struct select_req *req, struct names *ret, struct err *err);
 enum status ingester_label_values(struct ingester *i, const struct query_ctx *ctx, struct sv name,
                                   const struct select_req *req, struct names *ret, struct err *err);
+/* ULIDs of the local blocks, in ctx->arena. Asked after ingester_select() it is what the store
+ * gateway may leave out: see src/querier/querier.c. */
+enum status ingester_local_blocks(struct ingester *i, const struct query_ctx *ctx,
+                                  struct names *ret, struct err *err);
 void ingester_mark(struct ingester *i, const struct who *who, struct trange range,
                    struct change_mark *ret);
 
