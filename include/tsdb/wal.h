@@ -4,11 +4,17 @@
  * group commit: one thread writes and fdatasyncs whatever has gathered, then tells who waits.
  *
  * A record is bytes with a type and a tenant; wal_append() copies it into the pending group and
- * returns its position. Positions only grow, over restarts too.
+ * returns its position. Positions only grow, over restarts too, and are never given twice: a log
+ * begun in an empty folder starts at the wall clock's nanoseconds, so blocks of an older log can't
+ * claim its records.
  *
- * Failure: when fdatasync fails it is never repeated on that file; the group's waiters get the
- * error, the segment is sealed, a new one is begun, and `relog` is asked to log what is live anew.
- * ENOSPC: the record cut short is truncated away, waiters get ST_FULL, the log goes on.
+ * Failure: what a group holds is kept until it is on disk. ENOSPC and EIO: what was written of it is
+ * truncated away and it is tried again four times a second. A failed fdatasync is never repeated on
+ * that file: the segment is sealed and the group goes into a new one, together with the records
+ * that shared its last pages. While a group can't be written, its waiters get the error, and so
+ * does every wal_append(): nothing counts as stored, and memory does not grow.
+ *
+ * Replay may hand out a record twice (that second case), always with the same position.
  *
  * Threads: append, wait and stats from any thread; callbacks run on the syncer and must be short.
  * Format:  drawn at the top of tsdb/wal_write.c.
@@ -34,6 +40,8 @@ struct wal_opts {
     int64_t sync_interval_ms; /* WAL_SYNC_INTERVAL */
     struct metrics *metrics;  /* NULL: none */
 };
+
+#define WAL_RECORD_MAX ((size_t)128 << 20) /* bytes of a body; larger: ST_TOOBIG */
 
 /* One record as replay sees it; views into the segment. */
 struct wal_record {
