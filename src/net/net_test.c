@@ -14,14 +14,27 @@ struct fixture {
     struct net_answer answer;
     struct err err;
     char url[256];
-    char seen[8192]; /* the last request, whole */
+    pthread_mutex_t lock; /* guards seen */
+    char seen[8192];      /* the last request, whole */
 };
+
+static bool saw(struct fixture *f, const char *text)
+{
+    bool yes;
+
+    pthread_mutex_lock(&f->lock);
+    yes = strstr(f->seen, text) != NULL;
+    pthread_mutex_unlock(&f->lock);
+    return yes;
+}
 
 static bool serve(void *arg, const struct http_fake_request *r)
 {
     struct fixture *f = arg;
 
+    pthread_mutex_lock(&f->lock);
     snprintf(f->seen, sizeof(f->seen), "%s", r->text);
+    pthread_mutex_unlock(&f->lock);
     if (strstr(r->text, " /plain ")) {
         http_fake_answer(r->fd, "200 OK", "ETag: \"abc\"\r\nRetry-After: 7\r\n", "hello");
     } else if (strstr(r->text, " /missing ")) {
@@ -52,6 +65,7 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
+    pthread_mutex_init(&f->lock, NULL);
     http_fake_start(&f->fake, serve, f);
     f->net = net_new(4);
     buf_init(&f->body, 1000);
@@ -162,25 +176,25 @@ static void bodies_are_sent_from_memory_and_from_files(void **state)
 
     snprintf(f->url, sizeof(f->url), "%s/plain", f->fake.url);
     OK(net_do(f->net, &r, &f->answer, &err));
-    assert_non_null(strstr(f->seen, "PUT /plain HTTP/1.1\r\n"));
-    assert_non_null(strstr(f->seen, "x-a: 1\r\n"));
-    assert_non_null(strstr(f->seen, "x-empty:\r\n"));
-    assert_non_null(strstr(f->seen, "Content-Length: 11\r\n"));
-    assert_null(strstr(f->seen, "Expect"));
-    assert_non_null(strstr(f->seen, "\r\n\r\nfrom memory"));
+    assert_true(saw(f, "PUT /plain HTTP/1.1\r\n"));
+    assert_true(saw(f, "x-a: 1\r\n"));
+    assert_true(saw(f, "x-empty:\r\n"));
+    assert_true(saw(f, "Content-Length: 11\r\n"));
+    assert_false(saw(f, "Expect"));
+    assert_true(saw(f, "\r\n\r\nfrom memory"));
     assert_int_equal(write(fd, "0123456789", 10), 10);
     r.method = "POST";
     r.body_fd = fd;
     r.body_off = 3;
     r.body_n = 4;
     OK(net_do(f->net, &r, &f->answer, &err));
-    assert_non_null(strstr(f->seen, "POST /plain HTTP/1.1\r\n"));
-    assert_non_null(strstr(f->seen, "\r\n\r\n3456"));
+    assert_true(saw(f, "POST /plain HTTP/1.1\r\n"));
+    assert_true(saw(f, "\r\n\r\n3456"));
     r.body_n = 400; /* more than the file has */
     assert_int_equal(net_do(f->net, &r, &f->answer, &err), ST_IO);
     r = (struct net_request){.method = "POST", .url = f->url, .timeout_ms = 5000};
     OK(net_do(f->net, &r, &f->answer, &err));
-    assert_non_null(strstr(f->seen, "Content-Length: 0\r\n"));
+    assert_true(saw(f, "Content-Length: 0\r\n"));
     close(fd);
     unlink(path);
 }
