@@ -146,6 +146,15 @@ PUSH_HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "s
                 "X-Prometheus-Remote-Write-Version": "0.1.0"}
 
 
+def storage_arguments():
+    """Where blocks go when a test is run with ENGRAM_E2E_S3 (endpoint bucket access secret)."""
+    s3 = os.environ.get("ENGRAM_E2E_S3")
+    if not s3:
+        return []
+    keys = ("endpoint", "bucket", "access_key", "secret_key")
+    return ["--set", "bucket.type=s3"] + [a for k, v in zip(keys, s3.split()) for a in ("--set", f"bucket.s3.{k}={v}")]
+
+
 class Engram:
     """A server in a folder of its own. args are passed on; data survives restart() and kill9()."""
 
@@ -155,7 +164,7 @@ class Engram:
             self.tmp = tempfile.TemporaryDirectory(prefix="engram-e2e-")
             data = self.tmp.name + "/data"
         self.data = pathlib.Path(data)
-        self.args = [str(a) for a in args]
+        self.args = [str(a) for a in args] + storage_arguments()
         self.env = dict(os.environ, **(env or {}))
         self.port = port or free_port()
         self.log_path = self.data.parent / f"{self.data.name}.log"
