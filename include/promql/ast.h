@@ -65,6 +65,7 @@ struct expr {
     enum expr_kind kind;
     enum expr_type type;
     size_t pos_from, pos_to;
+    unsigned height; /* of the tree from here: a leaf has 1; at most PROMQL_DEPTH_MAX */
     union {
         struct {
             double v;

@@ -14,6 +14,9 @@
 #include "model/value.h"
 #include "promql/ast.h"
 
+#define PROMQL_TEXT_MAX (1 << 20) /* bytes of a query */
+#define PROMQL_DEPTH_MAX 1000     /* levels of a tree: what walks it may recurse */
+
 /* Feature switches, names as Prometheus's --enable-feature; false is Prometheus's default. */
 struct promql_opts {
     bool experimental_functions;   /* promql-experimental-functions */
@@ -52,6 +55,10 @@ struct promql_reads {
 };
 void promql_reads(const struct expr *e, const struct promql_params *params, struct arena *arena,
                   struct promql_reads *ret);
+/* Duration expressions become plain values (the ..._ms beside each ..._expr); evaluation does this
+ * first. step() and range() are params->step_ms and end - start. ST_EXEC: division by zero, a
+ * range that is not positive, out of range. */
+enum status promql_durations(struct expr *e, const struct promql_params *params, struct err *err);
 /* start() and end() inside @ become the whole request's constants; do this before splitting. */
 void promql_bind(struct expr *e, int64_t start_ms, int64_t end_ms);
 
