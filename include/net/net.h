@@ -34,9 +34,10 @@ struct net_request {
 struct net_answer {
     long status;
     struct buf *body;     /* given by the caller: appended, ceiling holds; NULL: dropped */
-    char etag[128];
+    char etag[128]; /* without its quotes */
     uint64_t content_length;
     char retry_after[64];
+    bool resent; /* the body went out more than once: a kept connection had died under it */
 };
 enum status net_do(struct net *n, const struct net_request *req, struct net_answer *ret,
                    struct err *err);

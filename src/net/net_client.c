@@ -214,6 +214,7 @@ static int on_rewind(void *arg, curl_off_t off, int origin)
 
     if (origin != SEEK_SET || off < 0 || (uint64_t)off > call->body_n)
         return CURL_SEEKFUNC_FAIL;
+    call->answer->resent |= call->sent > 0;
     call->sent = (uint64_t)off;
     return CURL_SEEKFUNC_OK;
 }
@@ -341,6 +342,7 @@ enum status net_do(struct net *n, const struct net_request *req, struct net_answ
     ret->status = 0;
     ret->etag[0] = ret->retry_after[0] = 0;
     ret->content_length = 0;
+    ret->resent = false;
     call.handle = take_handle(n);
     call.handle->why[0] = 0;
     set_up(&call, headers);

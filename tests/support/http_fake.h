@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HTTP_FAKE_MAX   ((size_t)4 << 20) /* of one request */
+#define HTTP_FAKE_MAX   ((size_t)8 << 20) /* of one request */
 #define HTTP_FAKE_CONNS 64
 
 struct http_fake;
