@@ -17,7 +17,10 @@
 enum status wire_unsnap(struct sv in, size_t max_bytes, struct arena *arena, struct sv *ret,
                         struct err *err);
 
-/* prometheus.WriteRequest (remote write 1.0). Hot: walks the bytes, allocates only the columns. */
+/* prometheus.WriteRequest (remote write 1.0). Hot: walks the bytes, allocates only the columns.
+ * A histogram that is well-formed but breaks Prometheus's rules (spans, counts, bounds) has h NULL,
+ * to be refused as VERDICT_BAD_HIST; its neighbours are fine. Labels are not checked here, but
+ * labels_from_wire() will read raw (ST_LIMIT aside). */
 enum status wire_write_v1(struct sv body, struct batch *batch, struct err *err);
 /* The same by protobuf-c: the oracle of the tests and of the fuzz target. */
 enum status wire_write_v1_slow(struct sv body, struct batch *batch, struct err *err);
