@@ -54,7 +54,9 @@ static enum status call(const struct expr *e, const struct promql_params *params
 
     switch ((int)e->call.fn->id) {
     case FN_STEP: *ret = (double)params->step_ms / 1000; return ST_OK;
-    case FN_RANGE: *ret = (double)(params->end_ms - params->start_ms) / 1000; return ST_OK;
+    case FN_RANGE:
+        *ret = params->step_ms ? (double)(params->end_ms - params->start_ms) / 1000 : 0;
+        return ST_OK;
     default: break;
     }
     assert(e->call.args.n == 2);

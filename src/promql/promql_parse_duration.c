@@ -20,7 +20,7 @@ static bool is_number(const struct expr *e)
 
 static struct expr *in_range(struct parser *p, struct expr *e, size_t pos)
 {
-    if (fabs(e->number.v) > DURATION_S_MAX)
+    if (!(fabs(e->number.v) <= DURATION_S_MAX)) /* NaN too */
         return promql_fail(p, pos, "duration out of range");
     return e;
 }

@@ -5,7 +5,7 @@
  *   selector[range]    (first - range, last]     - offset   (anchored and smoothed: with lookback)
  *   expr[range:step]   evaluates expr over [first - range, last] - offset
  *
- * Each is left-open in Prometheus; one millisecond more does no harm and is not read off. */
+ * What is left-open here is taken one millisecond wider: the list covers, it need not be tight. */
 #include "promql_lang_int.h"
 
 #include <stdlib.h>
@@ -113,6 +113,8 @@ static void walk(struct walk *w, const struct expr *e, struct span s)
         s.first_ms =
             minus(s.first_ms, span_ms(w, e->subquery.range_ms, e->subquery.range_expr, false));
     }
+    if (e->kind == EXPR_CALL && e->call.fn->id == FN_INFO) /* reads info series without a selector */
+        add(w, trange_closed(minus(s.first_ms, w->params->lookback_ms), s.last_ms));
     for (size_t i = 0; (child = promql_child(e, i)); i++)
         walk(w, child, s);
 }
@@ -145,11 +147,13 @@ void promql_reads(const struct expr *e, const struct promql_params *params, stru
                   struct promql_reads *ret)
 {
     static const struct trange always = {INT64_MIN, INT64_MAX};
-    int64_t end = params->step_ms ? params->end_ms : params->start_ms;
-    struct walk w = {.params = params, .arena = arena, .out = ret};
+    struct promql_params p = *params;
+    struct walk w = {.params = &p, .arena = arena, .out = ret};
 
+    if (!p.step_ms)
+        p.end_ms = p.start_ms;
     *ret = (struct promql_reads){0};
-    walk(&w, e, (struct span){params->start_ms, end});
+    walk(&w, e, (struct span){p.start_ms, p.end_ms});
     if (w.all) {
         ret->p = (struct trange *)(uintptr_t)&always; /* never written through */
         ret->n = 1;

@@ -268,17 +268,20 @@ bool promql_duration_ns(struct sv s, int64_t *ret_ns, struct buf *msg)
     return true;
 }
 
-/* An underscore stands between digits, or between the prefix and the first digit. */
-static bool underscores_fit(struct sv s, bool prefixed)
+/* Go's rule: an underscore stands behind a digit or the prefix, and before a digit. */
+static bool underscores_fit(struct sv s, bool hex)
 {
-    char before = prefixed ? '0' : '^';
+    const char *digits = hex ? "0123456789abcdefABCDEF" : "0123456789";
+    char seen = hex ? '0' : '^'; /* the kind of the character before: 0 a digit */
 
-    for (size_t i = prefixed && s.n > 1 && (s.p[1] | 32) == 'x' ? 2 : 0; i < s.n; i++) {
-        if (s.p[i] == '_' ? before == '^' || before == '_' : false)
+    for (size_t i = hex ? 2 : 0; i < s.n; i++) {
+        char kind = s.p[i] == '_' ? '_' : strchr(digits, s.p[i]) ? '0' : '!';
+
+        if ((kind == '_' && seen != '0') || (kind == '!' && seen == '_'))
             return false;
-        before = s.p[i];
+        seen = kind;
     }
-    return before != '_';
+    return seen != '_';
 }
 
 /* ParseInt with base 0: decimal, 0x and leading-0 octal, underscores between digits. */
@@ -289,7 +292,7 @@ static bool integer(struct sv s, int64_t *ret)
     unsigned base = hex ? 16 : octal ? 8 : 10;
     uint64_t v = 0;
 
-    if (!s.n || !underscores_fit(s, hex || octal))
+    if (!s.n || !underscores_fit(s, hex))
         return false;
     for (size_t i = hex ? 2 : 0; i < s.n; i++) {
         unsigned d;
@@ -306,18 +309,34 @@ static bool integer(struct sv s, int64_t *ret)
     return true;
 }
 
+/* ParseFloat: underscores as above; hexadecimal would need an exponent, which no token has. */
+static bool floating(struct sv s, double *ret)
+{
+    bool hex = s.n > 1 && s.p[0] == '0' && (s.p[1] | 32) == 'x', ok;
+    struct buf plain;
+
+    if (hex || !underscores_fit(s, false))
+        return false;
+    buf_init(&plain, s.n);
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '_')
+            buf_ch(&plain, s.p[i]);
+    ok = dtoa_parse(buf_view(&plain), ret);
+    buf_fini(&plain);
+    return ok;
+}
+
 bool promql_number(struct sv s, double *ret, struct buf *msg)
 {
-    bool word = s.n && (s.p[0] | 32) >= 'a';
+    bool word = s.n && (s.p[0] | 32) >= 'a', known;
     int64_t i;
     double v = 0;
-    bool known = true;
 
     if (integer(s, &i)) {
         *ret = (double)i;
         return true;
     }
-    known = sv_find(s, '_') == SIZE_MAX && dtoa_parse(s, &v);
+    known = floating(s, &v);
     if (known && (word || !isinf(v))) {
         *ret = v;
         return true;
