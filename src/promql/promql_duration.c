@@ -96,7 +96,7 @@ enum status promql_duration_value(const struct expr *e, const struct promql_para
     TRY(value(e, params, &s, err));
     if (isnan(s) || isinf(s))
         return at(e, "duration is NaN or infinite", err);
-    if (s <= 0 && !negative_ok)
+    if (s < 0.001 && !negative_ok) /* a part of a millisecond is none */
         return at(e, "duration must be greater than 0", err);
     if (fabs(s) > DURATION_S_MAX)
         return at(e, "duration is out of range", err);

@@ -70,14 +70,17 @@ static void json_number(struct buf *out, const struct expr *e, bool in_duration)
 /* Prometheus has one kind of node for durations: an operator, up to two sides, "in parentheses". */
 static void json_duration(struct buf *out, const struct expr *e)
 {
-    bool wrapped = e && e->kind == EXPR_PAREN;
     const struct expr *l = NULL, *r = NULL;
     const char *op = "+"; /* of a number in parentheses */
+    bool wrapped;
 
     if (!e) {
         buf_str(out, "null");
         return;
     }
+    if (e->kind == EXPR_UNARY && !e->unary.minus && e->unary.e->kind == EXPR_PAREN)
+        e = e->unary.e; /* only the text needs that plus */
+    wrapped = e->kind == EXPR_PAREN;
     if (e->kind == EXPR_NUMBER) {
         json_number(out, e, true);
         return;

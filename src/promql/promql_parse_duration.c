@@ -221,7 +221,7 @@ struct expr *promql_parse_range_duration(struct parser *p)
 {
     struct expr *e = parse_duration(p, PREC_NONE);
 
-    if (e && is_number(e) && !(e->number.v > 0))
+    if (e && is_number(e) && !(e->number.v >= 0.001)) /* a part of a millisecond is none */
         return promql_fail(p, e->pos_from, "duration must be greater than 0");
     return e;
 }
@@ -246,7 +246,7 @@ static struct expr *signed_offset(struct parser *p, struct token op)
     case T_LPAREN:
         e = parse_parens(p, &from, &to);
         e = e ? wrap(p, e, e->pos_from, e->pos_to) : NULL;
-        return e ? sign(p, op, e) : NULL;
+        return e ? unary(p, op, e) : NULL; /* a plus is kept: it ends the offset */
     default: return NULL;
     }
 }

@@ -75,7 +75,8 @@ void promql_print_agg_head(struct buf *out, const struct expr *e)
     buf_str(out, ") ");
 }
 
-/* Signs are folded into numbers; a plus in front of anything else means nothing and is not shown. */
+/* Signs are folded into numbers. A plus says nothing but in front of a parenthesis, where it keeps
+ * operators behind it out of the duration; else it is not shown. */
 void promql_print_duration_expr(struct buf *out, const struct expr *e)
 {
     switch ((int)e->kind) {
@@ -86,8 +87,8 @@ void promql_print_duration_expr(struct buf *out, const struct expr *e)
         buf_ch(out, ')');
         break;
     case EXPR_UNARY:
-        if (e->unary.minus)
-            buf_ch(out, '-');
+        if (e->unary.minus || e->unary.e->kind == EXPR_PAREN)
+            buf_ch(out, e->unary.minus ? '-' : '+');
         promql_print_duration_expr(out, e->unary.e);
         break;
     case EXPR_CALL:
@@ -126,12 +127,32 @@ static void print_at(struct buf *out, const struct expr_time *t)
     }
 }
 
+/* An offset ends after its first number, call or signed parenthesis. Signs that were folded or
+ * dropped can make a longer one begin like that ("--5m + 1m"): it needs parentheses to be read as it
+ * was. */
+static bool offset_stands_alone(const struct expr *e)
+{
+    bool binary = e->kind == EXPR_BINARY;
+
+    while (e->kind == EXPR_BINARY)
+        e = e->binary.l;
+    if (e->kind == EXPR_PAREN)
+        return true;
+    if (e->kind == EXPR_UNARY)
+        return e->unary.e->kind == EXPR_UNARY || (!binary && e->unary.e->kind != EXPR_BINARY);
+    return !binary;
+}
+
 static void print_offset(struct buf *out, const struct expr_time *t)
 {
+    bool alone = !t->offset_expr || offset_stands_alone(t->offset_expr);
+
     if (!t->offset_expr && !t->offset_ms)
         return;
-    buf_str(out, " offset ");
+    buf_str(out, alone ? " offset " : " offset (");
     print_span(out, t->offset_ms, t->offset_expr);
+    if (!alone)
+        buf_ch(out, ')');
 }
 
 void promql_print_subquery_time(struct buf *out, const struct expr *e)
