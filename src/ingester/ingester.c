@@ -354,11 +354,13 @@ void ingester_mark(struct ingester *i, const struct who *who, struct trange rang
 {
     struct ingester_tenant *t = find(i, who->tenant);
 
-    /* An unknown tenant has nothing settled: its first write makes an entry and counts from there.
-     */
-    *ret = (struct change_mark){.boot = i->boot, .settled_ms = INT64_MIN};
-    if (t)
+    /* Of an unknown tenant there is nothing, and its first write makes an entry, which changes the
+     * digest of every range: so what the bucket alone holds may be cached. */
+    *ret = (struct change_mark){.boot = i->boot, .settled_ms = INT64_MAX};
+    if (t) {
         db_mark(t->db, range, ret);
+        ret->counters = hash128(&ret->counters, sizeof(ret->counters), 1);
+    }
 }
 
 /* Drops the part of the log that no head needs any more. */
