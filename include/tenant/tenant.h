@@ -22,6 +22,9 @@ struct tenants_opts {
     enum auth_mode mode;
     const struct clk *clk;
     struct limits defaults;
+    /* In AUTH_NONE the tenant "anonymous" has no rate and no series limit, unless the user's
+     * settings gave one (these), or an override does. */
+    bool rate_given, series_given;
 };
 struct tenants *tenants_new(const struct tenants_opts *opts);
 void tenants_free(struct tenants *t);

@@ -149,7 +149,10 @@ static unsigned query_workers(const struct config *c)
 static enum status open_pipelines(struct app *a, struct err *err)
 {
     const struct config *c = a->config;
-    struct tenants_opts to = {.mode = c->mode, .clk = a->clk};
+    struct tenants_opts to = {.mode = c->mode,
+                              .clk = a->clk,
+                              .rate_given = c->limit_set_rate,
+                              .series_given = c->limit_set_series};
     struct dist_opts d = {
         .ingester = a->ingester, .clk = a->clk, .budget = &a->budget, .metrics = a->metrics};
     struct fe_opts f = {.storage = a->storage,
