@@ -1,0 +1,185 @@
+/* Reading a tenant's records back from the log into its head.
+ *
+ * What an append did is done again in the same order, so every sample finds the place it had: the
+ * open chunk, or the late buffer. Cuts are done again too: at CUT_BEGIN everything of its window is
+ * given to the cut, at CUT it is in a block and leaves. Without its CUT (the crash came between)
+ * a cut is undone by the end.
+ *
+ * References are resolved by definitions of the record's own epoch (wal_record.h); series get new
+ * ids in the order in which they are met. What is malformed, or has lost its definition to damage, is
+ * counted and logged, and does not keep the server from starting; a record of a newer version does.
+ */
+#include "base/log.h"
+#include "head_int.h"
+
+#include <assert.h>
+
+#define REFS_MAX    ((size_t)1 << 28) /* a reference beyond can't come from a head of ours */
+#define PARSE_MAX   ((size_t)1 << 20) /* labels of one series */
+
+static struct head_series *series_of(struct head *h, uint32_t ref, uint64_t epoch)
+{
+    struct head_ref *r = ref < h->replay.refs_cap ? &h->replay.refs[ref] : NULL;
+
+    return r && r->epoch == epoch + 1 ? head_series_at(h, r->id) : NULL;
+}
+
+static void remember(struct head *h, uint32_t ref, uint64_t epoch, uint32_t id)
+{
+    if (ref >= h->replay.refs_cap) {
+        size_t cap = h->replay.refs_cap ? h->replay.refs_cap : 64;
+
+        while (cap <= ref)
+            cap *= 2;
+        h->replay.refs = heap_realloc(h->replay.refs, cap * sizeof(*h->replay.refs));
+        memset(h->replay.refs + h->replay.refs_cap, 0,
+               (cap - h->replay.refs_cap) * sizeof(*h->replay.refs));
+        h->replay.refs_cap = cap;
+    }
+    h->replay.refs[ref] = (struct head_ref){epoch + 1, id}; /* 0: none */
+}
+
+static enum status define(struct head *h, struct arena *arena, const struct wal_item *item,
+                          uint64_t epoch, struct err *err)
+{
+    struct head_series *s;
+    struct labels ls;
+    struct sv dup;
+    uint32_t hash;
+
+    arena_reset(arena);
+    TRY(labels_from_wire(item->labels, WAL_LABELS_MAX, arena, &ls, err));
+    if (!labels_canonical(&ls, &dup) || item->ref >= REFS_MAX)
+        return err_set(err, ST_CORRUPT, "log: a definition that no head writes");
+    hash = head_index_hash(h, ls);
+    s = head_index_find(h, ls, hash);
+    if (!s)
+        s = head_index_add(h, ls, hash);
+    remember(h, item->ref, epoch, s->id);
+    return ST_OK;
+}
+
+static void put(struct head *h, const struct wal_item *item, uint64_t epoch,
+                struct head_tallies *t)
+{
+    struct head_series *s = series_of(h, item->ref, epoch);
+    int64_t t_ms = item->sample.t_ms;
+    double have;
+
+    if (!s || t_ms < -HEAD_TIME_MAX || t_ms > HEAD_TIME_MAX) {
+        h->replay.lost++;
+        return;
+    }
+    if (s->has_newest && t_ms <= s->open.t_ms && head_series_find(s, t_ms, &have))
+        return;
+    head_series_put(h, s, t_ms, item->sample.f);
+    head_tally_add(t, head_window_of(h, t_ms), t_ms, 1);
+    atomic_fetch_add_explicit(&h->samples, 1, memory_order_relaxed);
+}
+
+static void unmark_all(struct head *h)
+{
+    for (size_t i = 0; i < h->all.n; i++)
+        for (struct head_chunk *c = head_series_at(h, h->all.p[i])->chunks; c; c = c->next)
+            c->cut = 0;
+}
+
+static void begin_cut(struct head *h, const struct wal_cut *cut, uint64_t pos)
+{
+    unmark_all(h); /* a cut before it that has not ended by now never did */
+    h->cut++;
+    for (size_t i = 0; i < h->all.n; i++)
+        head_series_seal(h, head_series_at(h, h->all.p[i]), cut->window.from_ms, h->cut);
+    h->replay.begin_pos = pos;
+    h->replay.begin_cut = h->cut;
+}
+
+static void end_cut(struct head *h, const struct wal_cut *cut)
+{
+    struct head_tallies gone = {0};
+
+    if (h->replay.begin_pos != cut->begin_pos || !h->replay.begin_cut)
+        return; /* its beginning was dropped with all that it covers, or lost: merging copes */
+    for (size_t i = 0; i < h->all.n; i++)
+        head_series_forget(h, head_series_at(h, h->all.p[i]), h->cut, &gone);
+    for (size_t i = 0; i < gone.n; i++)
+        atomic_fetch_sub_explicit(&h->samples, gone.p[i].samples, memory_order_relaxed);
+    head_book_gone(h, &gone);
+    head_book_rebase(h, cut->window.from_ms, cut->begin_pos);
+    heap_free(gone.p);
+    h->cut_done = h->cut;
+    h->replay.begin_cut = 0;
+}
+
+static enum status apply(struct head *h, struct wal_reader *r, const struct wal_item *item,
+                         struct arena *arena, struct head_tallies *t, uint64_t pos,
+                         struct err *err)
+{
+    switch ((enum wal_record_type)r->type) {
+    case WAL_SERIES: return define(h, arena, item, r->epoch, err);
+    case WAL_SAMPLES: put(h, item, r->epoch, t); return ST_OK;
+    case WAL_CUT_BEGIN: begin_cut(h, &item->cut, pos); return ST_OK;
+    case WAL_CUT: end_cut(h, &item->cut); return ST_OK;
+    case WAL_HISTS:
+    case WAL_EXEMPLARS:
+    case WAL_METADATA: return ST_OK; /* kept by the log; not yet held in memory */
+    }
+    return ST_OK;
+}
+
+static enum status replay(struct head *h, const struct wal_record *rec, struct err *err)
+{
+    struct head_tallies t = {0};
+    struct wal_reader r;
+    struct wal_item item;
+    struct arena arena;
+    bool more = true;
+    enum status st;
+
+    TRY(wal_read_open(&r, rec->type, rec->body, err));
+    arena_init(&arena, PARSE_MAX);
+    while ((st = wal_read_next(&r, &item, &more, err)) == ST_OK && more) {
+        st = apply(h, &r, &item, &arena, &t, rec->pos, err);
+        if (st != ST_OK)
+            break;
+    }
+    arena_fini(&arena);
+    head_book_replayed(h, &t, r.epoch);
+    heap_free(t.p);
+    return st;
+}
+
+enum status db_replay(struct db *d, const struct wal_record *rec, struct err *err)
+{
+    struct head *h = d->head;
+    enum status st;
+
+    assert(!h->wal);
+    rwlock_write(&h->lock);
+    st = replay(h, rec, err);
+    head_index_charge(h);
+    rwlock_drop(&h->lock);
+    if (st == ST_OK || (rec->body.n && (uint8_t)rec->body.p[0] > WAL_RECORD_VERSION))
+        return st;
+    log_error("db", "log record skipped", "tenant=%s position=%llu error=%s", d->opts.tenant,
+              (unsigned long long)rec->pos, log_q(sv_of(err->msg)));
+    return ST_OK;
+}
+
+void db_replay_done(struct db *d)
+{
+    struct head *h = d->head;
+
+    rwlock_write(&h->lock);
+    unmark_all(h);
+    /* Not before: a definition may stand before the CUT and its samples behind it. */
+    head_index_evict(h);
+    heap_free(h->replay.refs);
+    h->replay.refs = NULL;
+    h->replay.refs_cap = 0;
+    h->replay.begin_cut = 0;
+    rwlock_drop(&h->lock);
+    if (h->replay.lost)
+        log_error("db", "samples lost: the log is damaged where their series were defined",
+                  "tenant=%s samples=%llu", d->opts.tenant, (unsigned long long)h->replay.lost);
+}
