@@ -135,20 +135,42 @@ static void check_count(struct parser *p, const struct expr *e)
                     want + (size_t)fn->variadic, fn->name, n);
 }
 
+/* The type of a tree that is not checked yet. */
+static enum expr_type type_ahead(const struct expr *e)
+{
+    switch (e->kind) {
+    case EXPR_NUMBER: return TYPE_SCALAR;
+    case EXPR_STRING: return TYPE_STRING;
+    case EXPR_PAREN: return type_ahead(e->paren.e);
+    case EXPR_UNARY: return type_ahead(e->unary.e);
+    case EXPR_BINARY:
+        return type_ahead(e->binary.l) == TYPE_SCALAR && type_ahead(e->binary.r) == TYPE_SCALAR
+                   ? TYPE_SCALAR
+                   : TYPE_VECTOR;
+    case EXPR_VECTOR:
+    case EXPR_MATRIX:
+    case EXPR_SUBQUERY:
+    case EXPR_CALL:
+    case EXPR_AGGREGATE:
+    case EXPR_STEP_INVARIANT: break;
+    }
+    return e->type; /* set when it was parsed */
+}
+
 /* info()'s second argument only names labels: a selector without a name, which may match all. */
 static void check_info(struct parser *p, const struct expr *e)
 {
     const struct expr *sel = e->call.args.p[1];
-    enum expr_type t = sel->type;
+    enum expr_type t = type_ahead(sel);
 
-    if (sel->kind == EXPR_VECTOR && sel->vector.name.n)
-        promql_fail(p, sel->pos_from, "expected label selectors only, got vector selector instead");
-    else if (sel->kind != EXPR_VECTOR && t != TYPE_VECTOR && t != TYPE_NONE)
+    if (t != TYPE_VECTOR)
         promql_fail(p, e->pos_from,
                     "expected type instant vector in call to function \"info\", got %s",
                     expr_type_name(t));
     else if (sel->kind != EXPR_VECTOR)
         promql_fail(p, sel->pos_from, "expected label selectors only");
+    else if (sel->vector.name.n)
+        promql_fail(p, sel->pos_from, "expected label selectors only, got vector selector instead");
 }
 
 static void check_call(struct parser *p, struct expr *e)

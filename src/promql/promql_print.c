@@ -11,10 +11,13 @@
 
 static void print_number(struct buf *out, const struct expr *e)
 {
-    if (e->number.duration)
-        promql_print_duration(out, e->number.duration_ms);
-    else
+    if (!e->number.duration) {
         buf_double(out, e->number.v);
+        return;
+    }
+    if (!e->number.duration_ms && signbit(e->number.v)) /* 1 / -0s is not 1 / 0s */
+        buf_ch(out, '-');
+    promql_print_duration(out, e->number.duration_ms);
 }
 
 void promql_print_labels(struct buf *out, struct sv_list l)

@@ -59,6 +59,8 @@ static void what_is_canonical_stays(void **state)
         "a offset (5m)",
         "a </ b >/ 2",
         "max_of(1, step())",
+        "1 / -0s",
+        "a offset +(5m) * 2",
     };
 
     (void)state;
@@ -80,6 +82,8 @@ static void what_is_not_becomes_so(void **state)
         {"a[+(5m + 1m)]", "a[(5m + 1m)]"},
         {"a + # comment\n b", "a + b"},
         {"90d + 52w + 1y + 90s5ms", "90d + 52w + 1y + 1m30s5ms"},
+        {"a offset --5m + 1m", "a offset (5m + 1m)"},
+        {"a offset -+2 ^ 2", "a offset (-2 ^ 2)"},
         {"a offset 0s", "a"},
         {"a @ 1.0005", "a @ 1.001"},
     };
