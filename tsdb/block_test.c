@@ -523,6 +523,145 @@ static void chunks_fill_several_files(void **state)
     chunk_file_fini(&cw);
 }
 
+/* --- checking --- */
+
+struct said {
+    unsigned n;
+    char first[300];
+};
+
+static void note(void *arg, const char *text)
+{
+    struct said *s = arg;
+
+    if (s->n++ == 0)
+        snprintf(s->first, sizeof(s->first), "%s", text);
+}
+
+static void a_sound_block_has_no_findings(void **state)
+{
+    struct world *w = *state;
+    struct said said = {0};
+    struct err err;
+
+    block_check(fs_posix(), w->block_dir, note, &said, &err);
+    assert_string_equal(said.first, "");
+    assert_int_equal(said.n, 0);
+}
+
+static void write_small(struct world *w, char path[FS_PATH_MAX])
+{
+    struct block_meta meta = {.level = 1};
+    struct block_writer *bw;
+    struct err err;
+
+    ulid_make(meta.ulid, 8);
+    OK(block_writer_open(fs_posix(), w->dir, &meta, &bw, &err));
+    for (int i = 0; i < 3; i++) {
+        struct chunk_list list;
+        struct samples s;
+        struct arena a;
+
+        arena_init(&a, 1 << 20);
+        samples_init(&s);
+        for (int k = 0; k < 150; k++)
+            samples_push(&s, k * 15000, k * i);
+        OK(chunk_encode(&s, &a, &list, &err));
+        OK(block_writer_series(bw, w->series[i].labels, list.p, list.n, s.n, &err));
+        samples_fini(&s);
+        arena_fini(&a);
+    }
+    OK(block_writer_finish(bw, &meta, &err));
+    assert_true(fs_join(path, w->dir, meta.ulid));
+}
+
+static void flip(const char *path, size_t at)
+{
+    FILE *f = fopen(path, "r+");
+    int ch;
+
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+    ch = fgetc(f);
+    assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+    assert_int_equal(fputc(ch ^ 0x10, f), ch ^ 0x10);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void every_flipped_byte_is_found(void **state)
+{
+    static const char *const files[] = {"index", "chunks/000001", "tombstones"};
+    struct world *w = *state;
+    char dir[FS_PATH_MAX], path[FS_PATH_MAX];
+    struct err err;
+
+    write_small(w, dir);
+    for (int i = 0; i < 3; i++) {
+        uint64_t size;
+
+        assert_true(fs_join(path, dir, files[i]));
+        OK(fs_size(fs_posix(), path, &size, &err));
+        for (size_t at = 0; at < size; at++) {
+            struct said said = {0};
+
+            flip(path, at);
+            if (block_check(fs_posix(), dir, note, &said, &err) == ST_OK || said.n == 0)
+                fail_msg("%s: byte %zu flipped, nothing found", files[i], at);
+            flip(path, at);
+        }
+        assert_int_equal(truncate(path, (off_t)size - 1), 0);
+        assert_int_not_equal(block_check(fs_posix(), dir, note, &(struct said){0}, &err), ST_OK);
+        OK(fs_unlink(fs_posix(), path, &err));
+        if (strcmp(files[i], "tombstones") != 0)
+            assert_int_not_equal(block_check(fs_posix(), dir, note, &(struct said){0}, &err), ST_OK);
+        OK(fs_rmtree(fs_posix(), dir, &err));
+        write_small(w, dir);
+    }
+}
+
+static void wrong_counts_are_found(void **state)
+{
+    struct world *w = *state;
+    struct block_meta meta;
+    char dir[FS_PATH_MAX], path[FS_PATH_MAX], *p;
+    struct said said = {0};
+    struct err err;
+    struct buf b;
+    size_t n;
+
+    write_small(w, dir);
+    assert_true(fs_join(path, dir, "meta.json"));
+    OK(fs_read_file(fs_posix(), path, 1 << 20, &p, &n, &err));
+    OK(block_meta_read(sv_make(p, n), &meta, &err));
+    heap_free(p);
+    meta.num_samples++;
+    meta.num_series++;
+    meta.num_chunks++;
+    meta.range.to_ms--;
+    buf_init(&b, 1 << 20);
+    block_meta_write(&b, &meta);
+    OK(fs_write_file(fs_posix(), path, buf_view(&b), &err));
+    buf_fini(&b);
+    assert_int_equal(block_check(fs_posix(), dir, note, &said, &err), ST_CORRUPT);
+    assert_int_equal(said.n, 3 + 3); /* the counts, and the last chunk of each series */
+}
+
+static void chunks_that_cannot_be_decoded_are_counted(void **state)
+{
+    struct block_meta meta = {.level = 1};
+    struct world *w = *state;
+    struct said said = {0};
+    char path[FS_PATH_MAX];
+    struct err err;
+
+    ulid_make(meta.ulid, 9);
+    OK(write_one(w, CHUNK_HIST, &meta, &err));
+    assert_true(fs_join(path, w->dir, meta.ulid));
+    assert_int_equal(block_check(fs_posix(), path, note, &said, &err), ST_CORRUPT);
+    assert_int_equal(said.n, 1);
+    assert_string_equal(said.first, "1 chunks of encoding 2 (histogram) can't be decoded yet");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +676,10 @@ int main(void)
         cmocka_unit_test(unknown_encodings_are_refused_by_name),
         cmocka_unit_test(a_block_is_not_written_twice_nor_half),
         cmocka_unit_test(chunks_fill_several_files),
+        cmocka_unit_test(a_sound_block_has_no_findings),
+        cmocka_unit_test(every_flipped_byte_is_found),
+        cmocka_unit_test(wrong_counts_are_found),
+        cmocka_unit_test(chunks_that_cannot_be_decoded_are_counted),
     };
 
     return cmocka_run_group_tests_name(__FILE__, tests, setup, teardown);
