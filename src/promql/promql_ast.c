@@ -36,14 +36,6 @@ struct expr *expr_unwrap(struct expr *e)
     }
 }
 
-static struct expr *pick(struct expr *const *list, size_t n, size_t i)
-{
-    for (size_t k = 0; k < n; k++)
-        if (list[k] && i-- == 0)
-            return list[k];
-    return NULL;
-}
-
 struct expr *promql_child(const struct expr *e, size_t i)
 {
     switch (e->kind) {
@@ -52,10 +44,9 @@ struct expr *promql_child(const struct expr *e, size_t i)
     case EXPR_VECTOR: return NULL;
     case EXPR_MATRIX: return i ? NULL : e->matrix.selector;
     case EXPR_SUBQUERY: return i ? NULL : e->subquery.e;
-    case EXPR_CALL: return pick(e->call.args.p, e->call.args.n, i);
-    case EXPR_AGGREGATE:
-        return pick((struct expr *[]){e->aggregate.e, e->aggregate.param}, 2, i);
-    case EXPR_BINARY: return pick((struct expr *[]){e->binary.l, e->binary.r}, 2, i);
+    case EXPR_CALL: return i < e->call.args.n ? e->call.args.p[i] : NULL;
+    case EXPR_AGGREGATE: return i == 0 ? e->aggregate.e : i == 1 ? e->aggregate.param : NULL;
+    case EXPR_BINARY: return i == 0 ? e->binary.l : i == 1 ? e->binary.r : NULL;
     case EXPR_UNARY: return i ? NULL : e->unary.e;
     case EXPR_PAREN: return i ? NULL : e->paren.e;
     case EXPR_STEP_INVARIANT: return i ? NULL : e->invariant.e;

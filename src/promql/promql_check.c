@@ -2,7 +2,10 @@
  * does not fit, in Prometheus's order and words. */
 #include "promql_lang_int.h"
 
+#include "base/heap.h"
+
 #include <assert.h>
+#include <stdlib.h>
 
 static enum expr_type check(struct parser *p, struct expr *e);
 
@@ -41,18 +44,31 @@ static size_t op_pos(const struct parser *p, const struct expr *e)
     return i;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return sv_cmp(*(const struct sv *)a, *(const struct sv *)b);
+}
+
+/* Both lists may be as long as a query: the second is sorted to search it. */
 static void check_labels(struct parser *p, const struct expr *e)
 {
-    for (size_t i = 0; e->binary.on && i < e->binary.labels.n; i++)
-        for (size_t k = 0; k < e->binary.include.n; k++) {
-            if (p->failed || !sv_eq(e->binary.labels.p[i], e->binary.include.p[k]))
-                continue;
-            buf_clear(&p->msg);
-            buf_str(&p->msg, "label ");
-            promql_quote(&p->msg, e->binary.labels.p[i]);
-            buf_str(&p->msg, " must not occur in ON and GROUP clause at once");
-            promql_fail_msg(p, op_pos(p, e));
-        }
+    const struct sv_list *on = &e->binary.labels, *include = &e->binary.include;
+    struct sv *sorted;
+
+    if (!e->binary.on || !on->n || !include->n || p->failed)
+        return;
+    sorted = heap_dup(include->p, include->n * sizeof(*sorted));
+    qsort(sorted, include->n, sizeof(*sorted), by_name);
+    for (size_t i = 0; i < on->n && !p->failed; i++) {
+        if (!bsearch(&on->p[i], sorted, include->n, sizeof(*sorted), by_name))
+            continue;
+        buf_clear(&p->msg);
+        buf_str(&p->msg, "label ");
+        promql_quote(&p->msg, on->p[i]);
+        buf_str(&p->msg, " must not occur in ON and GROUP clause at once");
+        promql_fail_msg(p, op_pos(p, e));
+    }
+    heap_free(sorted);
 }
 
 /* Matching has no meaning with a scalar: it is refused if it says anything, else forgotten. */

@@ -266,8 +266,57 @@ static void deep_nesting_is_refused_not_followed(void **state)
     buf_fini(&b);
 }
 
+/* Each part is repeated to the greatest length of a query; anything quadratic takes minutes here. */
+static void long_lists_are_walked_in_step_with_their_length(void **state)
+{
+    static const char *const cases[][3] = {
+        {"label_join(a, 'x', ','", ",'b'", ")"},
+        {"a{b='c'", ",b='c'", "}"},
+        {"sum by (a", ",a", ") (b)"},
+        {"a + on (x", ",x", ") group_left (y) b"},
+        {"a + on (x) group_left (y", ",y", ") b"},
+        {"a", " # comment\n", ""},
+        {"'", "\\n", "'"},
+        {"a offset 1", "0", ""},
+    };
+    struct parsed r;
+    struct promql_reads reads;
+    struct buf b, out;
+
+    (void)state;
+    buf_init(&b, PROMQL_TEXT_MAX);
+    buf_init(&out, ARENA_MAX);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        buf_clear(&b);
+        buf_str(&b, cases[i][0]);
+        while (b.n + strlen(cases[i][1]) + strlen(cases[i][2]) <= PROMQL_TEXT_MAX)
+            buf_str(&b, cases[i][1]);
+        buf_str(&b, cases[i][2]);
+        r = (struct parsed){.err = ERR_INIT};
+        arena_init(&r.arena, 16 * ARENA_MAX);
+        r.st = promql_parse(&r.arena, buf_view(&b), NULL, &r.e, &r.err);
+        if (r.st == ST_OK) {
+            buf_clear(&out);
+            promql_print(&out, r.e);
+            promql_pretty(&out, r.e);
+            promql_json(&out, r.e);
+            promql_reads(r.e, &(struct promql_params){.lookback_ms = 1}, &r.arena, &reads);
+            promql_bind(r.e, 1, 2);
+        }
+        assert_int_equal(r.st == ST_OK, i + 1 < sizeof(cases) / sizeof(cases[0]));
+        drop(&r);
+    }
+    buf_fini(&b);
+    buf_fini(&out);
+}
+
 static void too_much_text_or_memory_is_refused(void **state)
 {
+    static const char *const cases[] = {
+        "sum by (a) (rate(b{c=\"d\\n\",'e'=~`f`}[5m])) + on (x, 'y') group_left (z) c",
+        "max_over_time((-a ^ 2)[5m + -step():max_of(1m, range())] offset -(1m) @ 5)",
+        "label_join(topk(scalar(a), b) without (c), '\\x41', ',', 'd', \"e\", `f`)",
+    };
     struct parsed r;
     struct buf b;
 
@@ -278,14 +327,14 @@ static void too_much_text_or_memory_is_refused(void **state)
     parse(&r, buf_view(&b), NULL);
     assert_int_equal(r.st, ST_INVALID);
     drop(&r);
-    for (size_t max = 0; max < 20000; max += 100) {
-        r = (struct parsed){.err = ERR_INIT};
-        arena_init(&r.arena, max);
-        r.st = promql_parse(&r.arena, SV("sum by (a) (rate(b{c=\"d\\n\"}[5m])) + on (x, y) c"), NULL,
-                            &r.e, &r.err);
-        assert_true(r.st == ST_OK || r.st == ST_LIMIT);
-        drop(&r);
-    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (size_t max = 0; max < 8000; max += 40) {
+            r = (struct parsed){.err = ERR_INIT};
+            arena_init(&r.arena, max);
+            r.st = promql_parse(&r.arena, sv_of(cases[i]), &all_features, &r.e, &r.err);
+            assert_true(r.st == ST_LIMIT || (r.st == ST_OK && max > 1000));
+            drop(&r);
+        }
     buf_fini(&b);
 }
 
@@ -333,6 +382,7 @@ int main(void)
         cmocka_unit_test(types_are_checked),
         cmocka_unit_test(errors_name_line_and_column),
         cmocka_unit_test(deep_nesting_is_refused_not_followed),
+        cmocka_unit_test(long_lists_are_walked_in_step_with_their_length),
         cmocka_unit_test(too_much_text_or_memory_is_refused),
         cmocka_unit_test(the_table_of_functions_is_sorted_and_whole),
         cmocka_unit_test(a_selector_alone_is_parsed),
