@@ -33,7 +33,7 @@
 #define CONNECTION_BYTES  ((size_t)32 << 10) /* request line, headers, reply headers */
 #define BODY_STEP_BYTES   ((size_t)64 << 10) /* the budget is asked in these */
 #define BODY_AT_ONCE_MAX  ((size_t)1 << 20)  /* an announced length up to this is reserved at once */
-#define DISCARD_SMALL     ((size_t)1 << 20)
+#define DISCARD_MAX       ((size_t)64 << 20)
 #define REPLY_BYTES_PER_MS 16              /* a reader slower than this is cut */
 #define STOP_GRACE_NS     (INT64_C(30) * 1000000000)
 #define NS_PER_MS         INT64_C(1000000)
@@ -276,6 +276,12 @@ static void take_route(struct http_req *r)
     }
 }
 
+/* How much of a body that nobody wants is read: see begin(). */
+static size_t discard_max(const struct http_req *r)
+{
+    return r->body_limit * 2 > DISCARD_MAX ? r->body_limit * 2 : DISCARD_MAX;
+}
+
 /* Takes budget for a body of up to n bytes; false sets 503 (memory is short, try again). */
 static bool body_room(struct http_req *r, size_t n)
 {
@@ -339,7 +345,7 @@ static enum MHD_Result begin(struct http_req *r, const char *method)
     if (!r->early_status)
         return MHD_YES;
     r->phase = HTTP_DISCARDING;
-    if (expect || announced > r->body_limit * 2 + DISCARD_SMALL)
+    if (expect || announced > discard_max(r))
         return reply_now(r, r->early_status, r->early_text);
     return MHD_YES;
 }
@@ -358,7 +364,7 @@ static enum MHD_Result take_data(struct http_req *r, const char *data, size_t n)
             buf_fini(&r->body);
         }
     }
-    if (r->phase == HTTP_DISCARDING && r->seen_bytes > r->body_limit * 2 + DISCARD_SMALL)
+    if (r->phase == HTTP_DISCARDING && r->seen_bytes > discard_max(r))
         return MHD_NO; /* enough: the connection is cut */
     return MHD_YES;
 }

@@ -442,7 +442,7 @@ static void a_chunked_body_is_bounded_too(void **state)
     assert_int_equal(a.status, 413);
     buf_fini(&a.body);
     say(fd, "POST /push HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (i = 0; i < 200; i++) /* 6.5 MB: cut somewhere on the way */
+    for (i = 0; i < 2100; i++) /* 66 MiB: cut somewhere on the way */
         say_n(fd, chunk, 32768 + 8);
     assert_false(hear(fd, &in, &a));
     close(fd);
