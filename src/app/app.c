@@ -177,24 +177,12 @@ static enum status open_pipelines(struct app *a, struct err *err)
     return ST_OK;
 }
 
-static enum status open_http(struct app *a, struct err *err)
+static struct http_opts http_settings(struct app *a)
 {
     const struct config *c = a->config;
     unsigned cores = query_workers(c);
-    struct api_opts ao = {.tenants = a->tenants,
-                          .dist = a->dist,
-                          .fe = a->fe,
-                          .storage = a->storage,
-                          .ingester = a->ingester,
-                          .clk = a->clk,
-                          .budget = &a->budget,
-                          .metrics = a->metrics,
-                          .promql = c->promql,
-                          .push_decoded_max_bytes = c->http_decoded_max,
-                          .admin_loopback_only = true,
-                          .version = ENGRAM_VERSION,
-                          .revision = ENGRAM_REVISION};
-    struct http_opts ho = {
+
+    return (struct http_opts){
         .listen = c->listen,
         .pollers = 2,
         /* Query workers wait in the frontend's fair queue, so there are more of
@@ -208,6 +196,44 @@ static enum status open_http(struct app *a, struct err *err)
         .max_connections = (unsigned)c->http_max_connections,
         .budget = &a->budget,
         .metrics = a->metrics};
+}
+
+/* The second server, for operators: admin routes, /metrics and /ready alone. */
+static enum status open_http_admin(struct app *a, struct err *err)
+{
+    struct http_opts ho = http_settings(a);
+    const struct http_route *routes;
+    size_t n;
+
+    if (!a->config->admin_listen[0])
+        return ST_OK;
+    ho.listen = a->config->admin_listen;
+    ho.pollers = 1;
+    ho.max_connections = 64;
+    ho.workers[HTTP_WRITE] = ho.workers[HTTP_QUERY] = 0; /* one each, as little as there is */
+    routes = api_admin_routes(a->api, &n);
+    return http_server_start(&ho, routes, n, &a->http_admin, err);
+}
+
+static enum status open_http(struct app *a, struct err *err)
+{
+    const struct config *c = a->config;
+    struct api_opts ao = {.tenants = a->tenants,
+                          .dist = a->dist,
+                          .fe = a->fe,
+                          .storage = a->storage,
+                          .ingester = a->ingester,
+                          .clk = a->clk,
+                          .budget = &a->budget,
+                          .metrics = a->metrics,
+                          .promql = c->promql,
+                          .push_decoded_max_bytes = c->http_decoded_max,
+                          .admin_loopback_only = true,
+                          .trusted_proxies = (const char *const *)c->auth_trusted_proxies.p,
+                          .trusted_n = c->auth_trusted_proxies.n,
+                          .version = ENGRAM_VERSION,
+                          .revision = ENGRAM_REVISION};
+    struct http_opts ho = http_settings(a);
     struct http_route *all;
     const struct http_route *r, *u;
     size_t rn, un;
@@ -224,7 +250,7 @@ static enum status open_http(struct app *a, struct err *err)
     memcpy(all + rn, u, un * sizeof(*all));
     st = http_server_start(&ho, all, rn + un, &a->http, err);
     heap_free(all);
-    return st;
+    return st == ST_OK ? open_http_admin(a, err) : st;
 }
 
 static void start_tickers(struct app *a)
@@ -284,9 +310,12 @@ void app_stop(struct app *own_a)
         api_set_unready(a->api, "stopping");
     if (a->http)
         http_server_refuse(a->http);
+    if (a->http_admin)
+        http_server_refuse(a->http_admin);
     ticker_stop(a->scrape);
     ticker_stop(a->reload);
     http_server_stop(a->http);
+    http_server_stop(a->http_admin);
     ticker_stop(a->sync);
     ticker_stop(a->ship);
     ticker_stop(a->cut);

@@ -1,6 +1,7 @@
 /* Settings by table: config.def names each once; limits.* are the rows of limits.def. */
 #include "config.h"
 
+#include "api/api.h"
 #include "base/fs.h"
 #include "base/heap.h"
 #include "base/log.h"
@@ -212,8 +213,20 @@ static bool loopback(const char *listen)
     return sv_starts(l, SV("127.")) || sv_starts(l, SV("localhost:")) || sv_starts(l, SV("[::1]:"));
 }
 
+static enum status check_networks(const struct config *c, struct err *err)
+{
+    struct api_networks *networks;
+
+    if (api_networks_parse((const char *const *)c->auth_trusted_proxies.p,
+                           c->auth_trusted_proxies.n, &networks, err) != ST_OK)
+        return err_wrap(err, "setting auth.trusted_proxies");
+    api_networks_free(networks);
+    return ST_OK;
+}
+
 static enum status check_auth(struct config *c, struct err *err)
 {
+    TRY(check_networks(c, err));
     if (strcmp(c->auth_mode, "none") == 0)
         c->mode = AUTH_NONE;
     else if (strcmp(c->auth_mode, "header") == 0)
