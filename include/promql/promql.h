@@ -45,6 +45,8 @@ struct promql_params {
     int64_t lookback_ms;
     uint64_t max_samples;              /* 0: no limit */
     struct promql_opts opts;
+    struct sv text;                    /* the query's, for line and column in annotations; may be
+                                          empty: then all is line 1 */
 };
 
 /* Time ranges that evaluating reads, as one covering list (merged, ascending) in arena:
