@@ -66,8 +66,10 @@ static void put(struct head *h, const struct wal_item *item, uint64_t epoch,
     int64_t t_ms = item->sample.t_ms;
     double have;
 
-    if (!s || t_ms < -HEAD_TIME_MAX || t_ms > HEAD_TIME_MAX) {
-        h->replay.lost++;
+    if (t_ms < -HEAD_TIME_MAX || t_ms > HEAD_TIME_MAX)
+        return; /* no head logs such a time */
+    if (!s) {
+        head_tally_add(&h->replay.lost, head_window_of(h, t_ms), t_ms, 1);
         return;
     }
     if (s->has_newest && t_ms <= s->open.t_ms && head_series_find(s, t_ms, &have))
@@ -75,6 +77,16 @@ static void put(struct head *h, const struct wal_item *item, uint64_t epoch,
     head_series_put(h, s, t_ms, item->sample.f);
     head_tally_add(t, head_window_of(h, t_ms), t_ms, 1);
     atomic_fetch_add_explicit(&h->samples, 1, memory_order_relaxed);
+}
+
+/* Where the front of the log was dropped, samples can stand that are in blocks already and whose
+ * definitions went: only what no cut covers is lost. */
+static uint64_t *lost_of(struct head *h, int64_t window_ms)
+{
+    for (size_t i = 0; i < h->replay.lost.n; i++)
+        if (h->replay.lost.p[i].from_ms == window_ms)
+            return &h->replay.lost.p[i].samples;
+    return NULL;
 }
 
 static void unmark_all(struct head *h)
@@ -86,10 +98,14 @@ static void unmark_all(struct head *h)
 
 static void begin_cut(struct head *h, const struct wal_cut *cut, uint64_t pos)
 {
+    const uint64_t *lost;
+
     unmark_all(h); /* a cut before it that has not ended by now never did */
     h->cut++;
     for (size_t i = 0; i < h->all.n; i++)
         head_series_seal(h, head_series_at(h, h->all.p[i]), cut->window.from_ms, h->cut);
+    lost = lost_of(h, cut->window.from_ms);
+    h->replay.begin_lost = lost ? *lost : 0;
     h->replay.begin_pos = pos;
     h->replay.begin_cut = h->cut;
 }
@@ -97,9 +113,12 @@ static void begin_cut(struct head *h, const struct wal_cut *cut, uint64_t pos)
 static void end_cut(struct head *h, const struct wal_cut *cut)
 {
     struct head_tallies gone = {0};
+    uint64_t *lost = lost_of(h, cut->window.from_ms);
 
     if (h->replay.begin_pos != cut->begin_pos || !h->replay.begin_cut)
         return; /* its beginning was dropped with all that it covers, or lost: merging copes */
+    if (lost)
+        *lost -= h->replay.begin_lost;
     for (size_t i = 0; i < h->all.n; i++)
         head_series_forget(h, head_series_at(h, h->all.p[i]), h->cut, &gone);
     for (size_t i = 0; i < gone.n; i++)
@@ -169,17 +188,22 @@ enum status db_replay(struct db *d, const struct wal_record *rec, struct err *er
 void db_replay_done(struct db *d)
 {
     struct head *h = d->head;
+    uint64_t lost = 0;
 
+    for (size_t i = 0; i < h->replay.lost.n; i++)
+        lost += h->replay.lost.p[i].samples;
     rwlock_write(&h->lock);
     unmark_all(h);
     /* Not before: a definition may stand before the CUT and its samples behind it. */
     head_index_evict(h);
     heap_free(h->replay.refs);
+    heap_free(h->replay.lost.p);
     h->replay.refs = NULL;
     h->replay.refs_cap = 0;
+    h->replay.lost = (struct head_tallies){0};
     h->replay.begin_cut = 0;
     rwlock_drop(&h->lock);
-    if (h->replay.lost)
+    if (lost)
         log_error("db", "samples lost: the log is damaged where their series were defined",
-                  "tenant=%s samples=%llu", d->opts.tenant, (unsigned long long)h->replay.lost);
+                  "tenant=%s samples=%llu", d->opts.tenant, (unsigned long long)lost);
 }

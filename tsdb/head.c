@@ -40,6 +40,7 @@ void head_free(struct head *own_h)
     }
     head_index_fini(h);
     heap_free(h->replay.refs);
+    heap_free(h->replay.lost.p);
     head_book_fini(&h->book);
     head_slab_fini(&h->slab);
     lock_fini(&h->pins.lock);

@@ -260,8 +260,8 @@ struct head {
             uint32_t id;
         } *refs;
         size_t refs_cap;
-        uint64_t lost; /* samples whose definition is not there */
-        uint64_t begin_pos;
+        struct head_tallies lost; /* samples whose definition is not there, by window */
+        uint64_t begin_pos, begin_lost;
         uint32_t begin_cut;
     } replay;
 
