@@ -57,9 +57,10 @@ struct promql_reads {
 };
 void promql_reads(const struct expr *e, const struct promql_params *params, struct arena *arena,
                   struct promql_reads *ret);
-/* Duration expressions become plain values (the ..._ms beside each ..._expr); evaluation does this
- * first. step() and range() are params->step_ms and end - start. ST_EXEC: division by zero, a
- * range that is not positive, out of range. */
+/* Duration expressions become plain values (..._expr goes, ..._ms stays), and calls of start(),
+ * end(), step() and range() numbers: after this, parts of the request mean what the whole meant, and
+ * the canonical text holds the values. ST_EXEC: division by zero, a range that is not positive, out
+ * of range. */
 enum status promql_durations(struct expr *e, const struct promql_params *params, struct err *err);
 /* start() and end() inside @ become the whole request's constants; do this before splitting. */
 void promql_bind(struct expr *e, int64_t start_ms, int64_t end_ms);

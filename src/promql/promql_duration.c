@@ -1,4 +1,5 @@
-/* What duration expressions come to, once the query's step and range are known. */
+/* What the language asks of the request becomes constants of the tree, once the request is known:
+ * duration expressions, and start(), end(), step() and range() where they are calls. */
 #include "promql_lang_int.h"
 
 #include <assert.h>
@@ -104,24 +105,57 @@ enum status promql_duration_value(const struct expr *e, const struct promql_para
     return ST_OK;
 }
 
-static enum status one(int64_t *at_ms, const struct expr *e, const struct promql_params *params,
+/* The expression goes: what is left means the same in every part of a split request. */
+static enum status one(int64_t *at_ms, struct expr **e, const struct promql_params *params,
                        bool negative_ok, struct err *err)
 {
-    return e ? promql_duration_value(e, params, negative_ok, at_ms, err) : ST_OK;
+    if (!*e)
+        return ST_OK;
+    TRY(promql_duration_value(*e, params, negative_ok, at_ms, err));
+    *e = NULL;
+    return ST_OK;
+}
+
+static int64_t end_ms(const struct promql_params *params)
+{
+    return params->step_ms ? params->end_ms : params->start_ms;
+}
+
+/* A call of the request's own times becomes a number. */
+static void fold(struct expr *e, const struct promql_params *params)
+{
+    int64_t start = params->start_ms, end = end_ms(params), ms;
+
+    switch ((int)e->call.fn->id) {
+    case FN_START: ms = start; break;
+    case FN_END: ms = end; break;
+    case FN_RANGE: ms = end - start; break;
+    case FN_STEP: ms = start == end ? 0 : params->step_ms; break;
+    default: return;
+    }
+    e->kind = EXPR_NUMBER;
+    e->type = TYPE_SCALAR;
+    memset(&e->number, 0, sizeof(e->number));
+    e->number.v = (double)ms / 1000;
 }
 
 enum status promql_durations(struct expr *e, const struct promql_params *params, struct err *err)
 {
     struct expr *child;
+    struct expr_time *time;
 
-    if (e->kind == EXPR_VECTOR) {
-        TRY(one(&e->vector.time.offset_ms, e->vector.time.offset_expr, params, true, err));
+    if (e->kind == EXPR_CALL) {
+        fold(e, params);
+    } else if (e->kind == EXPR_VECTOR) {
+        time = &e->vector.time;
+        TRY(one(&time->offset_ms, &time->offset_expr, params, true, err));
     } else if (e->kind == EXPR_MATRIX) {
-        TRY(one(&e->matrix.range_ms, e->matrix.range_expr, params, false, err));
+        TRY(one(&e->matrix.range_ms, &e->matrix.range_expr, params, false, err));
     } else if (e->kind == EXPR_SUBQUERY) {
-        TRY(one(&e->subquery.time.offset_ms, e->subquery.time.offset_expr, params, true, err));
-        TRY(one(&e->subquery.step_ms, e->subquery.step_expr, params, false, err));
-        TRY(one(&e->subquery.range_ms, e->subquery.range_expr, params, false, err));
+        time = &e->subquery.time;
+        TRY(one(&time->offset_ms, &time->offset_expr, params, true, err));
+        TRY(one(&e->subquery.step_ms, &e->subquery.step_expr, params, false, err));
+        TRY(one(&e->subquery.range_ms, &e->subquery.range_expr, params, false, err));
     }
     for (size_t i = 0; (child = promql_child(e, i)); i++)
         TRY(promql_durations(child, params, err));

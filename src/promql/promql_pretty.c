@@ -43,7 +43,14 @@ static void pretty_aggregate(struct buf *out, const struct expr *e, unsigned lev
 
 static void pretty_binary(struct buf *out, const struct expr *e, unsigned level)
 {
-    pretty(out, e->binary.l, level + 1);
+    if (promql_left_in_parens(e)) {
+        indent(out, level + 1);
+        buf_ch(out, '(');
+        promql_print(out, e->binary.l);
+        buf_ch(out, ')');
+    } else {
+        pretty(out, e->binary.l, level + 1);
+    }
     buf_ch(out, '\n');
     indent(out, level);
     buf_printf(out, "%s%s", binop_text(e->binary.op), e->binary.return_bool ? " bool" : "");

@@ -270,9 +270,50 @@ static void print_aggregate(struct buf *out, const struct expr *e)
     buf_ch(out, ')');
 }
 
+/* Would the offset that e's text ends in take an operator behind it for its own? */
+static bool offset_is_open(const struct expr *e)
+{
+    const struct expr *o = NULL;
+
+    while (e->kind == EXPR_UNARY || e->kind == EXPR_BINARY)
+        e = e->kind == EXPR_UNARY ? e->unary.e : e->binary.r;
+    if (e->kind == EXPR_VECTOR)
+        o = e->vector.time.offset_expr;
+    else if (e->kind == EXPR_MATRIX)
+        o = e->matrix.selector->vector.time.offset_expr;
+    else if (e->kind == EXPR_SUBQUERY)
+        o = e->subquery.time.offset_expr;
+    if (o && o->kind == EXPR_UNARY)
+        return o->unary.e->kind != EXPR_CALL && o->unary.e->kind != EXPR_PAREN;
+    return o && o->kind != EXPR_CALL;
+}
+
+/* Modifiers are printed in one order, whatever they were written in, and folded calls may have made a
+ * negative base of a power: then the left side needs parentheses to be read as it was. */
+bool promql_left_in_parens(const struct expr *e)
+{
+    const struct expr *l = e->binary.l;
+    enum binop op = e->binary.op;
+
+    if (op > OP_POW) /* no operator of durations */
+        return false;
+    return (op == OP_POW && l->kind == EXPR_NUMBER && l->number.v < 0) || offset_is_open(l);
+}
+
+static void print_left(struct buf *out, const struct expr *e)
+{
+    bool paren = promql_left_in_parens(e);
+
+    if (paren)
+        buf_ch(out, '(');
+    promql_print(out, e->binary.l);
+    if (paren)
+        buf_ch(out, ')');
+}
+
 static void print_binary(struct buf *out, const struct expr *e)
 {
-    promql_print(out, e->binary.l);
+    print_left(out, e);
     buf_printf(out, " %s%s", binop_text(e->binary.op), e->binary.return_bool ? " bool" : "");
     promql_print_matching(out, e);
     buf_ch(out, ' ');

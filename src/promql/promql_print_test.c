@@ -84,6 +84,9 @@ static void what_is_not_becomes_so(void **state)
         {"90d + 52w + 1y + 90s5ms", "90d + 52w + 1y + 1m30s5ms"},
         {"a offset --5m + 1m", "a offset (5m + 1m)"},
         {"a offset -+2 ^ 2", "a offset (-2 ^ 2)"},
+        {"a offset (5m) @ 1 + 2", "(a @ 1.000 offset (5m)) + 2"},
+        {"-a offset (5m) smoothed ^ 2", "-(a smoothed offset (5m)) ^ 2"},
+        {"a offset (5m) and b", "a offset (5m) and b"},
         {"a offset 0s", "a"},
         {"a @ 1.0005", "a @ 1.001"},
     };

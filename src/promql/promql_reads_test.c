@@ -179,6 +179,39 @@ static void duration_expressions_get_their_values(void **state)
     }
 }
 
+static void what_asks_for_the_request_becomes_constant(void **state)
+{
+    struct promql_params instant = {.start_ms = -1500}, one_step = {.start_ms = 1000,
+                                                                   .end_ms = 1000,
+                                                                   .step_ms = 5000};
+    const struct {
+        const char *text, *want;
+        const struct promql_params *params;
+    } cases[] = {
+        {"start() + end() * range() - step()", "10000 + 20000 * 10000 - 60", &params},
+        {"start() ^ 2 + end() + range() + step()", "(-1.5) ^ 2 + -1.5 + 0 + 0", &instant},
+        {"vector(step()) + range()", "vector(0) + 0", &one_step},
+        {"rate(a[range()] offset -step())", "rate(a[2h46m40s] offset -1m)", &params},
+        {"max_over_time(a[step() * 2:step()] offset range())",
+         "max_over_time(a[2m:1m] offset 2h46m40s)", &params},
+        {"max_over_time(a[step() * 2:step()])", "max_over_time(a[10s:5s])", &one_step},
+    };
+    struct fixture f;
+    struct buf b;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        set_up(&f, cases[i].text);
+        assert_int_equal(promql_durations(f.e, cases[i].params, &f.err), ST_OK);
+        buf_init(&b, 4096);
+        promql_print(&b, f.e);
+        buf_ch(&b, 0);
+        assert_string_equal(b.p, cases[i].want);
+        buf_fini(&b);
+        tear_down(&f);
+    }
+}
+
 static void durations_that_mean_nothing_are_refused(void **state)
 {
     static const char *const cases[][2] = {
@@ -215,6 +248,7 @@ int main(void)
         cmocka_unit_test(without_memory_everything_is_read),
         cmocka_unit_test(binding_makes_start_and_end_constant),
         cmocka_unit_test(duration_expressions_get_their_values),
+        cmocka_unit_test(what_asks_for_the_request_becomes_constant),
         cmocka_unit_test(durations_that_mean_nothing_are_refused),
     };
 

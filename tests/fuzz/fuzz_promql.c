@@ -14,13 +14,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static const struct promql_opts plain, all_features = {true, true, true, true, true, true};
 
-/* A plus says nothing ("+Inf" is printed with one); parentheses in durations come where needed. */
-static const struct expr *bare(const struct expr *e, bool duration)
+/* A plus says nothing ("+Inf" is printed with one); parentheses come where they are needed. */
+static const struct expr *bare(const struct expr *e)
 {
     for (;;) {
         if (e->kind == EXPR_UNARY && !e->unary.minus)
             e = e->unary.e;
-        else if (e->kind == EXPR_PAREN && duration)
+        else if (e->kind == EXPR_PAREN)
             e = e->paren.e;
         else
             return e;
@@ -68,8 +68,8 @@ static bool same_binary(const struct expr *a, const struct expr *b, bool duratio
 
 static bool same(const struct expr *a, const struct expr *b, bool duration)
 {
-    a = bare(a, duration);
-    b = bare(b, duration);
+    a = bare(a);
+    b = bare(b);
     if (a->kind != b->kind || (!duration && a->type != b->type))
         return false;
     switch (a->kind) {
@@ -100,7 +100,7 @@ static bool same(const struct expr *a, const struct expr *b, bool duration)
                same(a->aggregate.e, b->aggregate.e, false);
     case EXPR_BINARY: return same_binary(a, b, duration);
     case EXPR_UNARY: return same(a->unary.e, b->unary.e, duration);
-    case EXPR_PAREN: return same(a->paren.e, b->paren.e, duration);
+    case EXPR_PAREN:
     case EXPR_STEP_INVARIANT: return false;
     }
     return false;
