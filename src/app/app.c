@@ -248,9 +248,11 @@ static enum status open_http(struct app *a, struct err *err)
     all = heap_array(rn + un, sizeof(*all));
     memcpy(all, r, rn * sizeof(*all));
     memcpy(all + rn, u, un * sizeof(*all));
-    st = http_server_start(&ho, all, rn + un, &a->http, err);
+    st = open_http_admin(a, err); /* first: who sees the other ready may use both */
+    if (st == ST_OK)
+        st = http_server_start(&ho, all, rn + un, &a->http, err);
     heap_free(all);
-    return st == ST_OK ? open_http_admin(a, err) : st;
+    return st;
 }
 
 static void start_tickers(struct app *a)
