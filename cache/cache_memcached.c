@@ -30,6 +30,7 @@
 #define BREAK_NS INT64_C(5000000000)
 #define IDLE_MAX 16u
 #define QUEUE_JOBS 65536u
+#define TTL_S_MAX (30 * 86400) /* more would be read as a date */
 #define CLOSE_NS INT64_C(1000000000) /* closing writes what is queued for this long */
 
 struct server {
@@ -308,6 +309,8 @@ static void enqueue(struct mc *m, struct sv key, const struct sv *value, int64_t
     j->server = server_of(m, j->key);
     j->del = !value;
     j->ttl_s = (time_t)(ttl_ms ? (ttl_ms + 999) / 1000 : 0);
+    if (j->ttl_s > TTL_S_MAX)
+        j->ttl_s = TTL_S_MAX;
     buf_init(&j->item, SIZE_MAX);
     if (value)
         item_write(&j->item, key, *value);

@@ -9,6 +9,7 @@
 #define FRESH_BYTES ((uint64_t)32 << 20)
 #define DEFAULT_LOOKBACK_MS INT64_C(300000)
 #define TEXT_MAX ((size_t)4 << 20)
+#define INSTANT_FRESH_MS INT64_C(1000)
 #define TRUNCATED "results truncated due to limit"
 
 struct fe *fe_new(const struct fe_opts *opts)
@@ -49,6 +50,41 @@ void fe_free(struct fe *f)
     heap_free(f);
 }
 
+/* Duration expressions have become plain values, of the whole request: pieces must not work them out
+ * again from their own. */
+static void fix_durations(struct expr *e)
+{
+    switch (e->kind) {
+    case EXPR_NUMBER:
+    case EXPR_STRING: break;
+    case EXPR_VECTOR: e->vector.time.offset_expr = NULL; break;
+    case EXPR_MATRIX:
+        e->matrix.range_expr = NULL;
+        fix_durations(e->matrix.selector);
+        break;
+    case EXPR_SUBQUERY:
+        e->subquery.time.offset_expr = e->subquery.range_expr = e->subquery.step_expr = NULL;
+        fix_durations(e->subquery.e);
+        break;
+    case EXPR_CALL:
+        for (size_t i = 0; i < e->call.args.n; i++)
+            fix_durations(e->call.args.p[i]);
+        break;
+    case EXPR_AGGREGATE:
+        if (e->aggregate.param)
+            fix_durations(e->aggregate.param);
+        fix_durations(e->aggregate.e);
+        break;
+    case EXPR_BINARY:
+        fix_durations(e->binary.l);
+        fix_durations(e->binary.r);
+        break;
+    case EXPR_UNARY: fix_durations(e->unary.e); break;
+    case EXPR_PAREN: fix_durations(e->paren.e); break;
+    case EXPR_STEP_INVARIANT: fix_durations(e->invariant.e); break;
+    }
+}
+
 /* Text to a tree whose times are those of the whole request, and its canonical text. */
 static enum status prepare(struct fe_run *r, struct err *err)
 {
@@ -62,6 +98,7 @@ static enum status prepare(struct fe_run *r, struct err *err)
 
     TRY(promql_parse(r->ctx->arena, q->text, &r->fe->opts.promql, &r->expr, err));
     TRY(promql_durations(r->expr, &p, err));
+    fix_durations(r->expr);
     promql_bind(r->expr, q->start_ms, q->end_ms);
     buf_init(&text, TEXT_MAX);
     promql_print(&text, r->expr);
@@ -95,31 +132,56 @@ static enum status evaluate(struct fe_run *r, struct value **ret, struct err *er
     return r->q->range ? fe_range(r, ret, err) : fe_instant(r, ret, err);
 }
 
+/* How old a flight may be that is joined. What has settled stays as it is, as long as the digest in the
+ * key does; an answer that has not is shared for a moment. */
+static int64_t flight_age_ns(const struct fe_run *r, const struct fe_mark *mark)
+{
+    int64_t ms = r->q->range ? r->q->step_ms / 2 : INSTANT_FRESH_MS;
+
+    if (mark->settled)
+        return INT64_MAX;
+    return (ms < FE_FRESH_MS ? ms : FE_FRESH_MS) * 1000000;
+}
+
+/* Errors and infos name places in the text as it was sent, so that is part of the key. */
+static void flight_key(struct buf *out, const struct fe_run *r, const struct fe_mark *mark)
+{
+    struct fe_grid g = {.step_ms = r->q->step_ms};
+
+    fe_key(out, r, r->q->range ? &g : NULL, 'F', r->q->start_ms, r->q->end_ms, mark);
+    buf_varint(out, r->q->timeout_ms);
+    buf_sv(out, r->q->text);
+}
+
 /* One evaluation for all who ask the same while it runs. */
 static enum status in_one_flight(struct fe_run *r, struct value **ret, struct err *err)
 {
-    struct fe_grid g = {.step_ms = r->q->step_ms};
+    const struct fe_query *q = r->q;
+    struct fe_mark mark = fe_mark_of(r, q->start_ms, q->range ? q->end_ms : q->start_ms,
+                                     q->range ? q->step_ms : 0);
+    bool alone = false;
     struct buf key;
     enum status st;
 
-    buf_init(&key, TEXT_MAX + 4096);
-    fe_key(&key, r, r->q->range ? &g : NULL, 'F', r->q->start_ms, r->q->end_ms, NULL);
-    buf_varint(&key, r->inner.deadline_ns ? r->q->timeout_ms : 0);
+    buf_init(&key, 2 * TEXT_MAX);
+    flight_key(&key, r, &mark);
     do {
         bool leader;
-        struct fe_flight *flight = fe_flight_join(r->fe->flights, buf_view(&key), &leader);
+        struct fe_flight *flight =
+            fe_flight_join(r->fe->flights, buf_view(&key), clk_mono_ns(r->fe->opts.clk),
+                           flight_age_ns(r, &mark), &leader);
 
         if (leader) {
             st = evaluate(r, ret, err);
             fe_flight_land(r->fe->flights, flight, *ret, st, err, r->stats);
             break;
         }
-        st = fe_flight_wait(r->fe->flights, flight, &r->inner, ret, r->stats, err);
+        st = fe_flight_wait(r->fe->flights, flight, &r->inner, ret, &alone, r->stats, err);
         if (st == ST_OK && *ret)
             metric_inc(r->fe->m_shared);
-    } while (st == ST_OK && !*ret);
+    } while (st == ST_OK && !*ret && !alone);
     buf_fini(&key);
-    return st;
+    return alone ? evaluate(r, ret, err) : st;
 }
 
 static void count(struct fe *f, const struct fe_stats *s)
@@ -147,12 +209,16 @@ enum status fe_run(struct fe *f, const struct query_ctx *ctx, const struct fe_qu
     if (q->timeout_ms && q->timeout_ms < timeout_ms)
         timeout_ms = q->timeout_ms;
     r.inner.deadline_ns = began_ns + timeout_ms * 1000000;
+    account_init(&r.results, f->opts.budget, BUDGET_QUERY, (int64_t)fe_query_memory(&r));
     st = prepare(&r, err);
+    /* Enforced matchers are not part of keys: such an answer is nobody else's. */
     if (st == ST_OK)
-        st = q->no_cache ? evaluate(&r, ret, err) : in_one_flight(&r, ret, err);
+        st = q->no_cache || ctx->who->enforced_n ? evaluate(&r, ret, err)
+                                                 : in_one_flight(&r, ret, err);
     if (st == ST_OK)
         cut_to_limit(&r, *ret);
     expr_free(r.expr);
+    account_fini(&r.results);
     ret_stats->total_ns = clk_mono_ns(f->opts.clk) - began_ns;
     count(f, ret_stats);
     return st;

@@ -168,6 +168,16 @@ static bool get_texts(struct cur *c, struct arena *arena, struct sv **ret, size_
     return !c->bad;
 }
 
+/* A scalar is one point; a row of a vector is one point. */
+static bool right_shape(const struct value *v)
+{
+    bool ok = v->kind != VALUE_SCALAR || v->rows_n == 1;
+
+    for (size_t i = 0; i < v->rows_n && v->kind != VALUE_MATRIX; i++)
+        ok &= v->rows[i].n == 1;
+    return ok;
+}
+
 static bool get_value(struct cur *c, struct arena *arena, struct value *v)
 {
     uint64_t rows = cur_uvarint(c);
@@ -179,7 +189,7 @@ static bool get_value(struct cur *c, struct arena *arena, struct value *v)
     for (size_t i = 0; v->rows && i < rows; i++)
         if (!get_row(c, arena, &v->rows[i]))
             return false;
-    return get_texts(c, arena, &v->warnings, &v->warnings_n) &&
+    return right_shape(v) && get_texts(c, arena, &v->warnings, &v->warnings_n) &&
            get_texts(c, arena, &v->infos, &v->infos_n) && cur_left(c) == 0;
 }
 
@@ -210,4 +220,28 @@ enum status fe_decode(struct sv bytes, struct arena *arena, struct value **ret, 
                    : err_set(err, ST_CORRUPT, "cache item: damaged body");
     *ret = v;
     return ST_OK;
+}
+
+bool fe_infos_sign(struct value *v, struct arena *arena, struct sv text)
+{
+    struct sv *infos;
+
+    if (!v->infos_n)
+        return true;
+    infos = arena_array(arena, v->infos_n + 1, sizeof(*infos));
+    if (!infos)
+        return false;
+    memcpy(infos, v->infos, v->infos_n * sizeof(*infos));
+    infos[v->infos_n] = text;
+    v->infos = infos;
+    v->infos_n++;
+    return true;
+}
+
+bool fe_infos_check(struct value *v, struct sv text)
+{
+    if (!v->infos_n)
+        return true;
+    v->infos_n--;
+    return sv_eq(v->infos[v->infos_n], text);
 }

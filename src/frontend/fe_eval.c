@@ -11,7 +11,7 @@ struct batch {
     const struct fe_grid *grid;
     const struct storage *storage;
     uint64_t memory; /* of one piece */
-    struct lock lock; /* guards running, st, err, stats */
+    struct lock lock; /* guards running, st, err, stats, wait_ns and run->results */
     struct cond done;
     unsigned running;
     enum status st;
@@ -69,6 +69,8 @@ static void run_job(void *arg)
     st = evaluate(b, j->piece, &stats, &err);
     metric_observe(b->run->fe->m_eval, (double)(clk_mono_ns(clk) - began_ns) / 1e9);
     LOCK_SCOPE(&b->lock);
+    if (st == ST_OK)
+        st = account_charge(&b->run->results, (int64_t)j->piece->arena.used_bytes, &err);
     if (st != ST_OK && b->st == ST_OK) {
         b->st = st;
         b->err = err;
@@ -90,7 +92,8 @@ static bool wait_below(struct batch *b, unsigned below)
     return b->st == ST_OK;
 }
 
-static void put_piece(struct batch *b, struct job *j)
+/* The first piece stands for the query in the tenant's line. */
+static void put_piece(struct batch *b, struct job *j, bool first)
 {
     const struct limits *l = b->run->ctx->who->limits;
     struct err err = ERR_INIT;
@@ -102,7 +105,7 @@ static void put_piece(struct batch *b, struct job *j)
     }
     j->queued_ns = clk_mono_ns(b->run->fe->opts.clk);
     st = fe_queue_put(b->run->fe->queue, b->run->ctx->who->tenant,
-                      l ? l->max_outstanding_requests_per_tenant : 0, run_job, j, &err);
+                      l && first ? l->max_outstanding_requests_per_tenant : 0, run_job, j, &err);
     if (st == ST_OK)
         return;
     LOCK_SCOPE(&b->lock);
@@ -113,12 +116,18 @@ static void put_piece(struct batch *b, struct job *j)
     }
 }
 
+uint64_t fe_query_memory(const struct fe_run *r)
+{
+    const struct limits *l = r->ctx->who->limits;
+
+    return l && l->max_query_memory ? l->max_query_memory : r->fe->opts.default_query_memory;
+}
+
 enum status fe_evaluate(struct fe_run *r, const struct fe_grid *g, struct fe_pieces *ps,
                         struct err *err)
 {
     const struct limits *l = r->ctx->who->limits;
-    uint64_t memory = l && l->max_query_memory ? l->max_query_memory
-                                               : r->fe->opts.default_query_memory;
+    uint64_t memory = fe_query_memory(r);
     uint64_t parallel = l && l->max_query_parallelism ? l->max_query_parallelism : 1;
     struct batch b = {.run = r, .grid = g};
     struct job *jobs = heap_array(ps->n ? ps->n : 1, sizeof(*jobs));
@@ -139,7 +148,7 @@ enum status fe_evaluate(struct fe_run *r, const struct fe_grid *g, struct fe_pie
             break;
         arena_init(&ps->p[i].arena, arena);
         jobs[i] = (struct job){.batch = &b, .piece = &ps->p[i]};
-        put_piece(&b, &jobs[i]);
+        put_piece(&b, &jobs[i], i == 0);
     }
     wait_below(&b, 1);
     r->stats->samples += b.stats.samples;

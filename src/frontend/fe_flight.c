@@ -14,6 +14,7 @@
 struct fe_flight {
     unsigned refs, followers;
     bool landed, shared;
+    int64_t began_ns;
     struct buf bytes;
     enum status st;
     struct err err;
@@ -58,16 +59,20 @@ static void unref(struct fe_flight *own_flight)
     heap_free(own_flight);
 }
 
-struct fe_flight *fe_flight_join(struct fe_flights *f, struct sv key, bool *ret_leader)
+struct fe_flight *fe_flight_join(struct fe_flights *f, struct sv key, int64_t now_ns,
+                                 int64_t max_age_ns, bool *ret_leader)
 {
     struct fe_flight *flight;
 
     LOCK_SCOPE(&f->lock);
     flight = hmap_get(&f->map, key);
+    if (flight && now_ns - flight->began_ns > max_age_ns)
+        flight = NULL; /* its followers keep it; the map gets the new one */
     *ret_leader = !flight;
     if (!flight) {
         flight = heap_zalloc(sizeof(*flight) + key.n);
         buf_init(&flight->bytes, SHARE_MAX);
+        flight->began_ns = now_ns;
         flight->key_n = key.n;
         memcpy(flight->key, key.p, key.n);
         hmap_set(&f->map, key, flight);
@@ -87,7 +92,8 @@ void fe_flight_land(struct fe_flights *f, struct fe_flight *own_flight, const st
     {
         LOCK_SCOPE(&f->lock);
         /* From here on nobody joins: what they ask is newer than this answer. */
-        hmap_del(&f->map, sv_make(flight->key, flight->key_n));
+        if (hmap_get(&f->map, sv_make(flight->key, flight->key_n)) == flight)
+            hmap_del(&f->map, sv_make(flight->key, flight->key_n));
         wanted = flight->followers > 0;
     }
     if (st == ST_OK && wanted)
@@ -106,19 +112,21 @@ void fe_flight_land(struct fe_flights *f, struct fe_flight *own_flight, const st
 }
 
 enum status fe_flight_wait(struct fe_flights *f, struct fe_flight *own_flight,
-                           const struct query_ctx *ctx, struct value **ret, struct fe_stats *ret_stats,
-                           struct err *err)
+                           const struct query_ctx *ctx, struct value **ret, bool *ret_alone,
+                           struct fe_stats *ret_stats, struct err *err)
 {
     struct fe_flight *flight = own_flight;
     enum status st = ST_OK;
 
     *ret = NULL;
+    *ret_alone = false;
     lock_take(&f->lock);
     while (!flight->landed && st == ST_OK) {
         cond_wait_ns(&f->landed, &f->lock, LOOK_NS);
         st = query_alive(ctx, err);
     }
     if (st != ST_OK || !flight->shared) {
+        *ret_alone = flight->landed && flight->st == ST_OK;
         flight->followers--;
         unref(flight);
         lock_drop(&f->lock);

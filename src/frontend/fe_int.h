@@ -28,7 +28,11 @@ struct fe_run {
     struct sv text;              /* canonical */
     int64_t lookback_ms;
     struct fe_stats *stats;
+    struct account results;      /* of all pieces together */
 };
+
+/* What has not settled is shared for min(step/2, this). */
+#define FE_FRESH_MS INT64_C(10000)
 
 /* --- the grid: step i is at phase + i * step; bucket k is the steps [k * B, k * B + B) --- */
 struct fe_grid {
@@ -56,6 +60,7 @@ struct fe_pieces {
 /* Splits [from, to] by day and appends. */
 void fe_pieces_add(struct fe_pieces *ps, const struct fe_grid *g, int64_t from, int64_t to);
 void fe_pieces_free(struct fe_pieces *ps);
+uint64_t fe_query_memory(const struct fe_run *r); /* the limit in bytes */
 /* Evaluates all, max_query_parallelism at once. g NULL: instant. The first error ends it. */
 enum status fe_evaluate(struct fe_run *r, const struct fe_grid *g, struct fe_pieces *ps,
                         struct err *err);
@@ -89,6 +94,10 @@ struct value *fe_value_dup(struct arena *arena, const struct value *from);
  * cut to [from_ms, to_ms]. */
 bool fe_encode(struct buf *out, const struct value *v, int64_t from_ms, int64_t to_ms);
 enum status fe_decode(struct sv bytes, struct arena *arena, struct value **ret, struct err *err);
+/* Infos name places in the query's text, so an item that has some says behind them which text that was;
+ * another spelling of the query finds it of no use. check() takes the text away again. */
+bool fe_infos_sign(struct value *v, struct arena *arena, struct sv text);
+bool fe_infos_check(struct value *v, struct sv text);
 
 /* --- fe_range.c, fe_instant.c: a query through the results cache; result in r->ctx->arena --- */
 enum status fe_range(struct fe_run *r, struct value **ret, struct err *err);
@@ -111,7 +120,8 @@ struct fe_queue;
 struct fe_queue *fe_queue_new(unsigned threads, struct metrics *m);
 void fe_queue_free(struct fe_queue *own_q); /* runs what waits, joins; takes NULL */
 typedef void (*fe_job)(void *arg);
-/* ST_RATE when more than max_waiting (0: no limit) jobs of the tenant wait already. */
+/* ST_RATE when max_waiting jobs of the tenant wait already; those put with 0 are neither refused nor
+ * counted: the further pieces of a query that has begun. */
 enum status fe_queue_put(struct fe_queue *q, struct sv tenant, uint64_t max_waiting, fe_job fn,
                          void *arg, struct err *err);
 
@@ -120,15 +130,17 @@ struct fe_flights;
 struct fe_flight;
 struct fe_flights *fe_flights_new(void);
 void fe_flights_free(struct fe_flights *own_f);
-/* *ret_leader: the caller evaluates and must land the flight. Else it waits with fe_flight_wait(). */
-struct fe_flight *fe_flight_join(struct fe_flights *f, struct sv key, bool *ret_leader);
+/* *ret_leader: the caller evaluates and must land the flight. Else it waits with fe_flight_wait(). A
+ * flight that began more than max_age_ns ago is not joined: the caller leads a new one. */
+struct fe_flight *fe_flight_join(struct fe_flights *f, struct sv key, int64_t now_ns,
+                                 int64_t max_age_ns, bool *ret_leader);
 /* value NULL: st and err are the outcome. Gives the leader's part of the flight back. */
 void fe_flight_land(struct fe_flights *f, struct fe_flight *own_flight, const struct value *value,
                     enum status st, const struct err *err, const struct fe_stats *stats);
-/* Waits; gives the follower's part back. *ret NULL with ST_OK: the leader's outcome can't be shared, ask
- * again. */
+/* Waits; gives the follower's part back. *ret NULL with ST_OK: there is nothing to share. Ask again when
+ * the leader gave up (its client left); evaluate yourself (*ret_alone) when the answer can't be shared. */
 enum status fe_flight_wait(struct fe_flights *f, struct fe_flight *own_flight,
-                           const struct query_ctx *ctx, struct value **ret, struct fe_stats *ret_stats,
-                           struct err *err);
+                           const struct query_ctx *ctx, struct value **ret, bool *ret_alone,
+                           struct fe_stats *ret_stats, struct err *err);
 
 #endif

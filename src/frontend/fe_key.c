@@ -72,8 +72,5 @@ void fe_key(struct buf *out, const struct fe_run *r, const struct fe_grid *g, ch
     buf_varint(out, b);
     buf_le64(out, mark ? mark->digest.lo : 0);
     buf_le64(out, mark ? mark->digest.hi : 0);
-    /* Duration expressions may speak of the whole request. */
-    buf_varint(out, o->duration_expr ? r->q->start_ms : 0);
-    buf_varint(out, o->duration_expr ? r->q->end_ms : 0);
     put_text(out, r->text);
 }

@@ -10,6 +10,8 @@ enum status fe_check_limits(const struct fe_run *r, struct err *err)
     const struct limits *l = r->ctx->who->limits;
     const struct fe_query *q = r->q;
 
+    if (q->range && (q->step_ms <= 0 || q->end_ms < q->start_ms))
+        return err_set(err, ST_INVALID, "a range query needs a step and an end not before its start");
     if (q->range && r->expr->type != TYPE_SCALAR && r->expr->type != TYPE_VECTOR)
         return err_set(err, ST_INVALID,
                        "invalid parameter \"query\": invalid expression type \"%s\" for range query, "

@@ -12,6 +12,7 @@ struct job {
     struct job *next;
     fe_job fn;
     void *arg;
+    bool counts;
 };
 
 /* A tenant with something waiting; in the ring of turns. Gone when its last job has been taken. */
@@ -19,7 +20,7 @@ struct line {
     struct line *next;
     struct sv tenant;
     struct job *first, **last;
-    uint64_t n;
+    uint64_t n; /* that count against max_waiting */
     char name[];
 };
 
@@ -58,7 +59,7 @@ static struct job *take(struct fe_queue *q)
     struct job *j = l->first;
 
     l->first = j->next;
-    l->n--;
+    l->n -= j->counts;
     q->waiting--;
     q->turn = l->next;
     if (!q->turn)
@@ -116,10 +117,10 @@ enum status fe_queue_put(struct fe_queue *q, struct sv tenant, uint64_t max_wait
                        l->n, SV_ARG(tenant), max_waiting);
     l = line_of(q, tenant);
     j = heap_new(struct job);
-    *j = (struct job){.fn = fn, .arg = arg};
+    *j = (struct job){.fn = fn, .arg = arg, .counts = max_waiting != 0};
     *l->last = j;
     l->last = &j->next;
-    l->n++;
+    l->n += j->counts;
     q->waiting++;
     metric_set(q->m_waiting, (double)q->waiting);
     cond_signal(&q->more);

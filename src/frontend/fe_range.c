@@ -5,6 +5,9 @@
  *             grows; what is behind it ("tail") is shared for a moment
  *
  *   1 marks before   2 look up   3 evaluate what is missing   4 merge   5 marks after, store
+ *
+ * What has settled is decided before the evaluation: what settles while it runs may have been read
+ * before its last sample came.
  */
 #include "base/heap.h"
 #include "base/vec.h"
@@ -14,7 +17,6 @@
 
 #define KEY_MAX ((size_t)2 << 20)
 #define ITEM_MAX ((size_t)64 << 20)
-#define TAIL_MS_MAX INT64_C(10000)
 #define BUCKETS_MAX 20000
 
 struct bucket {
@@ -34,6 +36,8 @@ struct range {
     size_t n;
     struct arena items; /* decoded hits */
     size_t open;        /* the first bucket that has not settled; n: none */
+    int64_t settled_to; /* last step of the open bucket that had settled before the evaluation */
+    int64_t began_ns;
     /* The open bucket's kept beginning; value NULL: none. */
     struct buf prefix_key;
     int64_t prefix_from, prefix_to;
@@ -86,6 +90,34 @@ static void plan_buckets(struct range *x)
     }
 }
 
+/* The last step of the open bucket, of which all that is read has settled;
+ * before the first: none. */
+static int64_t last_settled(const struct range *x, int64_t first, int64_t last)
+{
+    int64_t lo = first - 1, hi = last;
+
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo + 1) / 2;
+
+        if (mark_steps(x, first, mid).settled)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    return lo;
+}
+
+/* NULL: damaged, or with infos that speak of another spelling of the query. */
+static struct value *item_read(struct range *x, struct sv item)
+{
+    struct value *v;
+    struct err err = ERR_INIT;
+
+    if (fe_decode(item, &x->items, &v, &err) != ST_OK)
+        return NULL;
+    return fe_infos_check(v, x->run->q->text) ? v : NULL;
+}
+
 static void look_up_buckets(struct range *x)
 {
     struct cache *c = x->run->fe->opts.cache;
@@ -96,12 +128,9 @@ static void look_up_buckets(struct range *x)
     if (x->open)
         c->ops->get(c, gets, x->open);
     for (size_t i = 0; i < x->open; i++) {
-        struct err err = ERR_INIT;
-
         /* An item that can't be decoded is a miss like any other. */
-        if (gets[i].hit &&
-            fe_decode(buf_view(&x->b[i].item), &x->items, &x->b[i].value, &err) != ST_OK)
-            x->b[i].value = NULL;
+        if (gets[i].hit)
+            x->b[i].value = item_read(x, buf_view(&x->b[i].item));
         buf_fini(&x->b[i].item);
         *(x->b[i].value ? &x->run->stats->hit : &x->run->stats->miss) += 1;
     }
@@ -122,7 +151,6 @@ static void look_up_prefix(struct range *x)
 {
     struct bucket *b = &x->b[x->open];
     struct buf item;
-    struct err err = ERR_INIT;
 
     fe_key(&x->prefix_key, x->run, &x->g, 'P', b->k, 0, &b->mark);
     buf_init(&item, ITEM_MAX);
@@ -130,8 +158,9 @@ static void look_up_prefix(struct range *x)
         struct cur c = cur_of(buf_view(&item));
         int64_t from = cur_varint(&c), to = cur_varint(&c);
 
-        if (!c.bad && from <= b->from && to >= b->from &&
-            fe_decode(sv_make(c.p, cur_left(&c)), &x->items, &x->prefix, &err) == ST_OK) {
+        if (!c.bad && from <= b->from && to >= b->from)
+            x->prefix = item_read(x, sv_make(c.p, cur_left(&c)));
+        if (x->prefix) {
             x->prefix_from = from;
             x->prefix_to = to;
             x->tail_from = to + 1;
@@ -140,18 +169,18 @@ static void look_up_prefix(struct range *x)
     buf_fini(&item);
 }
 
+/* A shared tail holds steps that had not settled when it was evaluated. As soon as one of them has,
+ * it may differ from what is final. */
 static void look_up_tail(struct range *x)
 {
     struct buf item;
-    struct err err = ERR_INIT;
 
-    if (x->tail_from > x->to)
+    if (x->tail_from > x->to || x->settled_to >= x->tail_from)
         return;
     fe_key(&x->tail_key, x->run, &x->g, 'T', x->tail_from, x->to, NULL);
     buf_init(&item, ITEM_MAX);
-    if (get_fresh(x, &x->tail_key, &item) &&
-        fe_decode(buf_view(&item), &x->items, &x->tail, &err) != ST_OK)
-        x->tail = NULL;
+    if (get_fresh(x, &x->tail_key, &item))
+        x->tail = item_read(x, buf_view(&item));
     buf_fini(&item);
 }
 
@@ -162,6 +191,7 @@ static void look_up_open(struct range *x)
         return;
     }
     x->tail_from = x->b[x->open].from;
+    x->settled_to = last_settled(x, x->b[x->open].from, x->b[x->open].to);
     look_up_prefix(x);
     look_up_tail(x);
     for (size_t i = x->open; i < x->n; i++) {
@@ -255,7 +285,7 @@ static enum status gather(struct range *x, int64_t from, int64_t to, struct aren
 
 /* --- 5: storing --- */
 
-/* The steps from .. to as an item behind `head`; false when they are not to be stored. */
+/* Appends the steps from .. to as an item; false when they are not to be stored. */
 static bool item_of(struct range *x, int64_t from, int64_t to, struct buf *out)
 {
     struct arena arena;
@@ -265,21 +295,27 @@ static bool item_of(struct range *x, int64_t from, int64_t to, struct buf *out)
 
     arena_init(&arena, ITEM_MAX * 2);
     good = gather(x, from, to, &arena, &v, &err) == ST_OK && v->complete && !v->warnings_n &&
-           !v->infos_n && fe_encode(out, v, INT64_MIN, INT64_MAX);
+           fe_infos_sign(v, &arena, x->run->q->text) && fe_encode(out, v, INT64_MIN, INT64_MAX);
     arena_fini(&arena);
     return good;
 }
 
-/* Every piece of an evaluation says the same of itself, so one with warnings spoils all. */
-static bool storable(const struct range *x)
+static bool incomplete(const struct range *x)
 {
-    for (size_t i = 0; i < x->pieces.n; i++) {
-        const struct value *v = x->pieces.p[i].value;
+    bool any = false;
 
-        if (!v || !v->complete || v->warnings_n || v->infos_n)
-            return false;
-    }
-    return true;
+    for (size_t i = 0; i < x->pieces.n; i++)
+        any |= !x->pieces.p[i].value->complete;
+    return any;
+}
+
+static bool warned(const struct range *x)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < x->pieces.n; i++)
+        any |= x->pieces.p[i].value->warnings_n > 0;
+    return any;
 }
 
 static void store_buckets(struct range *x)
@@ -309,27 +345,10 @@ static void store_buckets(struct range *x)
     }
 }
 
-/* The last step of the open bucket, among those known, of which all that is read has settled;
- * before the first: none. */
-static int64_t last_settled(const struct range *x, int64_t first, int64_t last)
-{
-    int64_t lo = first - 1, hi = last;
-
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo + 1) / 2;
-
-        if (mark_steps(x, first, mid).settled)
-            lo = mid;
-        else
-            hi = mid - 1;
-    }
-    return lo;
-}
-
 static void store_prefix(struct range *x)
 {
     struct bucket *b = &x->b[x->open];
-    int64_t from = x->prefix ? x->prefix_from : b->from, to = last_settled(x, from, b->to);
+    int64_t from = x->prefix ? x->prefix_from : b->from, to = x->settled_to;
     struct fe_mark after;
     struct buf item;
 
@@ -348,11 +367,16 @@ static void store_prefix(struct range *x)
 
 static void store_tail(struct range *x)
 {
-    int64_t ttl_ms = min_of(x->g.step_ms / 2, TAIL_MS_MAX);
+    const struct fe *f = x->run->fe;
+    int64_t age_ms = (clk_mono_ns(f->opts.clk) - x->began_ns) / 1000000;
+    int64_t ttl_ms = min_of(x->g.step_ms / 2, FE_FRESH_MS) - age_ms;
     struct buf item;
 
-    if (ttl_ms < 1)
+    x->tail_from = max_of(x->tail_from, x->settled_to + 1);
+    if (ttl_ms < 1 || x->tail_from > x->to)
         return;
+    buf_clear(&x->tail_key);
+    fe_key(&x->tail_key, x->run, &x->g, 'T', x->tail_from, x->to, NULL);
     buf_init(&item, ITEM_MAX);
     if (item_of(x, x->tail_from, x->to, &item))
         x->run->fe->fresh->ops->set(x->run->fe->fresh, buf_view(&x->tail_key), buf_view(&item), ttl_ms);
@@ -361,7 +385,7 @@ static void store_tail(struct range *x)
 
 static void store(struct range *x)
 {
-    if (!storable(x)) {
+    if (incomplete(x) || warned(x)) {
         metric_inc(x->run->fe->m_refused);
         return;
     }
@@ -394,13 +418,14 @@ static enum status through_the_cache(struct range *x, struct value **ret, struct
 {
     enum status st;
 
+    x->began_ns = clk_mono_ns(x->run->fe->opts.clk);
     plan_buckets(x);
     look_up_buckets(x);
     look_up_open(x);
     plan_pieces(x);
     st = fe_evaluate(x->run, &x->g, &x->pieces, err);
     /* Steps that nobody asked for must not spoil the answer to those asked for. */
-    if (st != ST_OK && x->widened && (st == ST_EXEC || st == ST_LIMIT))
+    if (x->widened && (st == ST_EXEC || st == ST_LIMIT || (st == ST_OK && warned(x))))
         return past_the_cache(x, ret, err);
     if (st == ST_OK)
         st = gather(x, x->from, x->to, x->run->ctx->arena, ret, err);
