@@ -23,8 +23,9 @@ struct http_entry { /* a route with its metrics */
     struct http_route route;
     struct sv prefix, suffix; /* around (*) */
     bool part;                /* has (*) */
-    struct metric_hist *seconds;
-    _Atomic(struct metric *) by_code[HTTP_CODES]; /* made at first use */
+    /* Made at first use: a route that nobody asks for adds no series. */
+    _Atomic(struct metric_hist *) seconds;
+    _Atomic(struct metric *) by_code[HTTP_CODES];
 };
 
 struct http_router {
@@ -84,14 +85,13 @@ struct http_metrics {
 };
 
 /* --- http_router.c --- */
-void http_router_init(struct http_router *t, const struct http_route *routes, size_t n,
-                      struct metrics *metrics);
+void http_router_init(struct http_router *t, const struct http_route *routes, size_t n);
 void http_router_fini(struct http_router *t);
 /* The route of method and raw path; NULL with *ret_allowed 0: no such path, else the methods it has.
  * *ret_part is what (*) matched, still encoded. */
 struct http_entry *http_router_find(const struct http_router *t, unsigned method, struct sv raw,
                                     struct sv decoded, struct sv *ret_part, unsigned *ret_allowed);
-struct metric *http_router_counter(struct http_entry *e, int status, struct metrics *metrics);
+void http_router_count(struct http_entry *e, int status, double seconds, struct metrics *metrics);
 
 /* --- http_params.c --- */
 /* %XX, and + as a space when `plus`; p NULL when malformed or the arena is over. */

@@ -115,10 +115,8 @@ static void count(struct http_req *r)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     seconds = (double)((int64_t)now.tv_sec * 1000000000 + now.tv_nsec - r->started_ns) / 1e9;
-    if (r->entry) {
-        metric_observe(r->entry->seconds, seconds);
-        metric_inc(http_router_counter(r->entry, r->status, http_server_metrics(r->server)));
-    }
+    if (r->entry)
+        http_router_count(r->entry, r->status, seconds, http_server_metrics(r->server));
     metric_add(http_server_counts(r->server)->out_bytes, (double)r->reply_n);
     log_debug("http", "request", "id=%s peer=%s status=%d bytes=%zu seconds=%.6f path=%s", r->id,
               r->peer, r->status, r->reply_n, seconds, log_q(r->path));

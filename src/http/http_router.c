@@ -8,8 +8,7 @@
 const int http_codes[HTTP_CODES - 1] = {200, 204, 400, 401, 403, 404, 405,
                                         413, 415, 422, 429, 499, 500, 503};
 
-void http_router_init(struct http_router *t, const struct http_route *routes, size_t n,
-                      struct metrics *metrics)
+void http_router_init(struct http_router *t, const struct http_route *routes, size_t n)
 {
     t->p = heap_array(n, sizeof(*t->p));
     t->n = n;
@@ -17,15 +16,11 @@ void http_router_init(struct http_router *t, const struct http_route *routes, si
         struct http_entry *e = &t->p[i];
         struct sv pattern = sv_of(routes[i].pattern);
         size_t star = sv_search(pattern, SV("(*)"));
-        char label[128];
 
         e->route = routes[i];
         e->part = star != SIZE_MAX;
         e->prefix = e->part ? sv_sub(pattern, 0, star) : pattern;
         e->suffix = e->part ? sv_sub(pattern, star + 3, pattern.n) : (struct sv){"", 0};
-        snprintf(label, sizeof(label), "route=\"%s\"", routes[i].name);
-        e->seconds = metric_seconds(metrics, "engram_http_request_seconds", label,
-                                    "From a request's first byte seen to its reply.");
     }
 }
 
@@ -69,7 +64,8 @@ struct http_entry *http_router_find(const struct http_router *t, unsigned method
     return NULL;
 }
 
-struct metric *http_router_counter(struct http_entry *e, int status, struct metrics *metrics)
+/* Two threads may make the same metric at once; the registry gives both the same one. */
+static struct metric *counter(struct http_entry *e, int status, struct metrics *metrics)
 {
     size_t slot = HTTP_CODES - 1;
     struct metric *m;
@@ -79,14 +75,30 @@ struct metric *http_router_counter(struct http_entry *e, int status, struct metr
         if (http_codes[i] == status)
             slot = i;
     m = atomic_load_explicit(&e->by_code[slot], memory_order_acquire);
-    if (m || !metrics)
+    if (m)
         return m;
     if (slot == HTTP_CODES - 1)
         snprintf(label, sizeof(label), "route=\"%s\",code=\"other\"", e->route.name);
     else
         snprintf(label, sizeof(label), "route=\"%s\",code=\"%d\"", e->route.name, status);
-    /* Two threads may do this at once; the registry gives both the same counter. */
     m = metric_counter(metrics, "engram_http_requests_total", label, "Requests answered.");
     atomic_store_explicit(&e->by_code[slot], m, memory_order_release);
     return m;
+}
+
+void http_router_count(struct http_entry *e, int status, double seconds, struct metrics *metrics)
+{
+    struct metric_hist *h = atomic_load_explicit(&e->seconds, memory_order_acquire);
+    char label[128];
+
+    if (!metrics)
+        return;
+    if (!h) {
+        snprintf(label, sizeof(label), "route=\"%s\"", e->route.name);
+        h = metric_seconds(metrics, "engram_http_request_seconds", label,
+                           "From a request's first byte seen to its reply.");
+        atomic_store_explicit(&e->seconds, h, memory_order_release);
+    }
+    metric_observe(h, seconds);
+    metric_inc(counter(e, status, metrics));
 }

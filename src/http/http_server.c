@@ -616,7 +616,7 @@ enum status http_server_start(const struct http_opts *o, const struct http_route
     s->listen_fd = -1;
     TRY_GOTO(http_listen(o->listen, &s->listen_fd, &s->port, err));
     make_counts(s, o->metrics);
-    http_router_init(&s->router, routes, routes_n, o->metrics);
+    http_router_init(&s->router, routes, routes_n);
     start_lanes(s, o);
     s->daemon = start_daemon(s, o);
     if (!s->daemon) {

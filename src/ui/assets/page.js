@@ -9,7 +9,7 @@ const REFRESH_MS = 15000;
 const OWN_TENANT = 'engram'; // whose the self-scraped metrics are where tenants are told apart
 
 const PANELS = [
-  { title: 'Samples ingested', unit: '/s', expr: 'sum(rate(engram_distributor_samples_total[1m]))' },
+  { title: 'Samples ingested', unit: '/s', expr: 'sum(rate(engram_distributor_received_samples_total[1m]))' },
   { title: 'Series in the head', unit: '', expr: 'sum(engram_ingester_head_series)' },
   { title: 'Memory', unit: 'B', expr: 'engram_process_anonymous_memory_bytes', more: 'engram_memory_budget_bytes' },
   { title: 'Memory by purpose', unit: 'B', expr: 'sum by (purpose) (engram_memory_charged_bytes)' },
