@@ -57,17 +57,21 @@ void app_step_scrape(void *arg)
     struct scrape s = {.app = a, .arena = &arena, .now_ms = clk_wall_ms(a->clk)};
     struct append_result result;
     struct who who;
+    enum status st;
 
     arena_init(&arena, ARENA_MAX);
     batch_init(&s.batch, &arena, dist_alias_key(a->dist));
     metrics_each(a->metrics, one_sample, &s);
-    if (s.err.st == ST_OK &&
-        tenant_who(a->tenants, SV("engram"), SV("self-scrape"), &arena, &who, &s.err) == ST_OK) {
-        if (dist_push(a->dist, &who, &s.batch, &result, &s.err) == ST_OK && result.why[0])
+    st = s.err.st;
+    if (st == ST_OK)
+        st = tenant_who(a->tenants, SV("engram"), SV("self-scrape"), &arena, &who, &s.err);
+    if (st == ST_OK) {
+        st = dist_push(a->dist, &who, &s.batch, &result, &s.err);
+        if (st == ST_OK && result.why[0])
             log_warn("app", "own metrics refused in part", "why=%s", log_q(sv_of(result.why)));
         tenant_done(&who);
     }
-    if (s.err.st != ST_OK)
+    if (st != ST_OK) /* not s.err.st: a room below may have written a text and got over it */
         log_warn("app", "own metrics not stored", "error=%s", log_q(sv_of(s.err.msg)));
     arena_fini(&arena);
 }
