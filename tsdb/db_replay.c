@@ -14,29 +14,49 @@
 
 #include <assert.h>
 
-#define REFS_MAX    ((size_t)1 << 28) /* a reference beyond can't come from a head of ours */
-#define PARSE_MAX   ((size_t)1 << 20) /* labels of one series */
+#define PARSE_MAX ((size_t)1 << 20) /* labels of one series */
+
+/* The slot of ref, or the empty one where it belongs. The table is as large as the log has series,
+ * not as its references are high. */
+static struct head_ref *slot_of(const struct head *h, uint32_t ref)
+{
+    size_t mask = h->replay.refs_cap - 1, i = (ref * UINT32_C(0x9e3779b1)) & mask;
+
+    while (h->replay.refs[i].epoch && h->replay.refs[i].ref != ref)
+        i = (i + 1) & mask;
+    return &h->replay.refs[i];
+}
 
 static struct head_series *series_of(struct head *h, uint32_t ref, uint64_t epoch)
 {
-    struct head_ref *r = ref < h->replay.refs_cap ? &h->replay.refs[ref] : NULL;
+    const struct head_ref *r = h->replay.refs_cap ? slot_of(h, ref) : NULL;
 
     return r && r->epoch == epoch + 1 ? head_series_at(h, r->id) : NULL;
 }
 
+static void refs_grow(struct head *h)
+{
+    struct head_ref *old = h->replay.refs;
+    size_t old_cap = h->replay.refs_cap;
+
+    h->replay.refs_cap = old_cap ? old_cap * 2 : 64;
+    h->replay.refs = heap_array(h->replay.refs_cap, sizeof(*old));
+    for (size_t i = 0; i < old_cap; i++)
+        if (old[i].epoch)
+            *slot_of(h, old[i].ref) = old[i];
+    heap_free(old);
+}
+
+/* A definition replaces the one before it: an older process may have used the reference. */
 static void remember(struct head *h, uint32_t ref, uint64_t epoch, uint32_t id)
 {
-    if (ref >= h->replay.refs_cap) {
-        size_t cap = h->replay.refs_cap ? h->replay.refs_cap : 64;
+    struct head_ref *r;
 
-        while (cap <= ref)
-            cap *= 2;
-        h->replay.refs = heap_realloc(h->replay.refs, cap * sizeof(*h->replay.refs));
-        memset(h->replay.refs + h->replay.refs_cap, 0,
-               (cap - h->replay.refs_cap) * sizeof(*h->replay.refs));
-        h->replay.refs_cap = cap;
-    }
-    h->replay.refs[ref] = (struct head_ref){epoch + 1, id}; /* 0: none */
+    if ((h->replay.refs_n + 1) * 4 > h->replay.refs_cap * 3)
+        refs_grow(h);
+    r = slot_of(h, ref);
+    h->replay.refs_n += r->epoch == 0;
+    *r = (struct head_ref){epoch + 1, ref, id};
 }
 
 static enum status define(struct head *h, struct arena *arena, const struct wal_item *item,
@@ -49,7 +69,7 @@ static enum status define(struct head *h, struct arena *arena, const struct wal_
 
     arena_reset(arena);
     TRY(labels_from_wire(item->labels, WAL_LABELS_MAX, arena, &ls, err));
-    if (!labels_canonical(&ls, &dup) || item->ref >= REFS_MAX)
+    if (!labels_canonical(&ls, &dup) || epoch == UINT64_MAX)
         return err_set(err, ST_CORRUPT, "log: a definition that no head writes");
     hash = head_index_hash(h, ls);
     s = head_index_find(h, ls, hash);
@@ -199,7 +219,7 @@ void db_replay_done(struct db *d)
     heap_free(h->replay.refs);
     heap_free(h->replay.lost.p);
     h->replay.refs = NULL;
-    h->replay.refs_cap = 0;
+    h->replay.refs_cap = h->replay.refs_n = 0;
     h->replay.lost = (struct head_tallies){0};
     h->replay.begin_cut = 0;
     rwlock_drop(&h->lock);

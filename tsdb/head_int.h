@@ -255,11 +255,11 @@ struct head {
     _Atomic int64_t touched_ns;            /* monotonic: the last append */
 
     struct { /* replay only: one thread */
-        struct head_ref {
+        struct head_ref { /* open addressing; epoch 1 + the record's, 0: empty */
             uint64_t epoch;
-            uint32_t id;
+            uint32_t ref, id;
         } *refs;
-        size_t refs_cap;
+        size_t refs_cap, refs_n;
         struct head_tallies lost; /* samples whose definition is not there, by window */
         uint64_t begin_pos, begin_lost;
         uint32_t begin_cut;
