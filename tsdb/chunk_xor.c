@@ -222,17 +222,25 @@ enum status chunk_xor_decode(struct sv data, struct trange range, struct samples
                              struct err *err)
 {
     struct dec d;
+    size_t n = out->n;
 
     if (!dec_begin(&d, data))
         return err_set(err, ST_CORRUPT, "XOR chunk of %zu bytes", data.n);
+    if (d.count / 4 > data.n) /* a sample takes two bits at least */
+        return err_set(err, ST_CORRUPT, "XOR chunk: %u samples in %zu bytes", d.count, data.n);
+    samples_reserve(out, n + d.count);
     for (; d.left; d.left--) {
-        if (UNLIKELY(!dec_next(&d)))
+        if (UNLIKELY(!dec_next(&d))) {
+            out->n = n;
             return unsound(&d, err);
+        }
         if (d.t_ms >= range.to_ms)
             break;
-        if (d.t_ms >= range.from_ms)
-            samples_push(out, d.t_ms, f64_of_bits(d.v));
+        out->t_ms[n] = d.t_ms;
+        out->f[n] = f64_of_bits(d.v);
+        n += d.t_ms >= range.from_ms;
     }
+    out->n = n;
     return ST_OK;
 }
 
