@@ -274,6 +274,7 @@ static enum status call(struct obj_s3 *o, const struct s3_call *c, struct s3_rep
         int64_t left_ms = 2 * limit_ms - (clk_mono_ns(o->clk) - began_ns) / 1000000;
         int64_t pause_ms = backoff_ms / 2 + (int64_t)(random_u64() % (uint64_t)backoff_ms);
 
+        left_ms = left_ms > 1 ? left_ms : 1; /* 0 would be no limit */
         st = one(o, c, left_ms < limit_ms ? left_ms : limit_ms, r, err);
         left_ms = 2 * limit_ms - (clk_mono_ns(o->clk) - began_ns) / 1000000;
         r->attempts += r->net.resent;
@@ -300,10 +301,10 @@ static enum status s3_get(struct obj *base, struct sv key, uint64_t off, size_t 
     c.expect_bytes = out->max > out->n ? out->max - out->n : 0;
     if (c.expect_bytes > n)
         c.expect_bytes = n;
-    if (n != SIZE_MAX)
+    if (n < INT64_MAX && off < INT64_MAX)
         snprintf(c.range, sizeof(c.range), "bytes=%llu-%llu", (unsigned long long)off,
                  (unsigned long long)off + n - 1);
-    else if (off)
+    else if (off) /* to the end */
         snprintf(c.range, sizeof(c.range), "bytes=%llu-", (unsigned long long)off);
     return call(self(base), &c, &r, err);
 }

@@ -20,6 +20,8 @@
 #define OPEN_MAX   256u
 #define BLOCKS_MAX 10000u /* of one query */
 #define META_MAX   ((size_t)16 << 20)
+#define KEEP_MIN   ((uint64_t)4 << 20)
+#define KEEP_MAX   ((uint64_t)128 << 20)
 
 struct sgw_open {
     struct block *block; /* NULL: quarantined */
@@ -53,6 +55,14 @@ static void register_metrics(struct sgw *s, struct metrics *m)
                                  "Pages of blocks that the byte cache had not.");
 }
 
+/* What all sources together may keep of what they fetched. */
+static int64_t keep_max(const struct budget *b)
+{
+    uint64_t part = b ? b->total_max / 16 : KEEP_MAX;
+
+    return (int64_t)(part < KEEP_MIN ? KEEP_MIN : part > KEEP_MAX ? KEEP_MAX : part);
+}
+
 struct sgw *sgw_new(const struct sgw_opts *opts)
 {
     struct sgw *s = heap_new(struct sgw);
@@ -61,6 +71,7 @@ struct sgw *sgw_new(const struct sgw_opts *opts)
     s->fetch.bucket = opts->bucket;
     s->fetch.cache = opts->cache;
     s->fetch.budget = opts->budget;
+    s->fetch.keep_max = keep_max(opts->budget);
     s->changes = sgw_changes_new();
     lock_init(&s->lock, LOCK_catalogue);
     hmap_init(&s->open);
@@ -200,11 +211,10 @@ static enum status open_any(struct sgw *s, struct sv tenant, struct sv ulid, str
     } else {
         st = open_remote(s, tenant, ulid, ret, err);
     }
-    if (st == ST_NOTFOUND) /* deleted after it was listed: the next listing knows */
-        return err_set(err, ST_UNAVAIL, "block %s has left the bucket: ask again", name.z);
-    if (st == ST_INVALID)
-        return err_set(err, ST_CORRUPT, "block %s: meta.json is not sound", name.z);
-    return st == ST_OK ? ST_OK : err_wrap(err, "block %s", name.z);
+    if (st == ST_OK)
+        return ST_OK;
+    err_wrap(err, "block %s", name.z);
+    return sgw_source_error(&s->fetch, st, &name, err);
 }
 
 /* A referenced block; NULL when it is (or now gets) quarantined. */
@@ -310,10 +320,18 @@ struct sgw_set { /* passes on, and quarantines the block when it turns out damag
     char ulid[ULID_LEN + 1];
 };
 
-static enum status judge(struct sgw_set *w, enum status st, struct err *err)
+/* What a failure while reading a block means; a damaged one gets quarantined. */
+static enum status judge(struct sgw *s, struct sv tenant, const char *ulid, enum status st,
+                         struct err *err)
 {
+    struct sgw_name name;
+
+    if (st == ST_OK)
+        return ST_OK;
+    name = sgw_name_of(tenant, sv_of(ulid));
+    st = sgw_source_error(&s->fetch, st, &name, err);
     if (st == ST_CORRUPT)
-        sgw_quarantine(w->s, w->tenant, sv_of(w->ulid), err->msg);
+        sgw_quarantine(s, tenant, sv_of(ulid), err->msg);
     return st;
 }
 
@@ -321,7 +339,7 @@ static enum status set_next(struct series_set *base, bool *ret_more, struct err 
 {
     struct sgw_set *w = (struct sgw_set *)base;
 
-    TRY(judge(w, series_set_next(w->inner, ret_more, err), err));
+    TRY(judge(w->s, w->tenant, w->ulid, series_set_next(w->inner, ret_more, err), err));
     base->labels = w->inner->labels;
     if (!*ret_more && !base->outcome.warnings.n) {
         base->outcome.complete = w->inner->outcome.complete;
@@ -335,7 +353,7 @@ static enum status set_read(struct series_set *base, struct samples *out, struct
 {
     struct sgw_set *w = (struct sgw_set *)base;
 
-    return judge(w, series_set_read(w->inner, out, err), err);
+    return judge(w->s, w->tenant, w->ulid, series_set_read(w->inner, out, err), err);
 }
 
 static void set_close(struct series_set *own_base)
@@ -398,10 +416,9 @@ static enum status select_one(struct sgw *s, const struct query_ctx *ctx,
         *ret = missing(ctx, ulid);
         return ST_OK;
     }
-    st = block_select(b, ctx, req, &inner, err);
+    st = judge(s, ctx->who->tenant, ulid, block_select(b, ctx, req, &inner, err), err);
     block_unref(b);
     if (st == ST_CORRUPT) {
-        sgw_quarantine(s, ctx->who->tenant, sv_of(ulid), err->msg);
         *ret = missing(ctx, ulid);
         return ST_OK;
     }
@@ -457,9 +474,9 @@ static enum status names_of_block(struct sgw *s, const struct query_ctx *ctx,
         return ST_OK; /* complete stays false */
     st = name ? block_label_values(b, ctx, *name, req, ret, err)
               : block_label_names(b, ctx, req, ret, err);
+    st = judge(s, ctx->who->tenant, ulid, st, err);
     block_unref(b);
     if (st == ST_CORRUPT) {
-        sgw_quarantine(s, ctx->who->tenant, sv_of(ulid), err->msg);
         *ret = (struct names){0};
         return ST_OK;
     }

@@ -9,16 +9,28 @@
 
 #include <stdatomic.h>
 
+/* A block's name as key of maps: tenant/ULID. */
+#define SGW_NAME_MAX 192u
+struct sgw_name {
+    char z[SGW_NAME_MAX];
+};
+struct sgw_name sgw_name_of(struct sv tenant, struct sv ulid);
 /* --- sgw_source.c: a block's bytes by ranged reads --- */
 
 /* What all sources of a gateway share. */
 struct sgw_fetch {
     struct obj *bucket;
-    struct cache *cache;   /* NULL: none */
-    struct budget *budget; /* NULL: not counted */
+    struct cache *cache;        /* NULL: none */
+    struct budget *budget;      /* NULL: not counted */
+    int64_t keep_max;           /* ceiling of kept_bytes, but for two pages a source */
     _Atomic int64_t kept_bytes; /* of spans that sources keep, together */
     struct metric *m_bytes, *m_requests, *m_hits, *m_misses;
 };
+/* What a failure of the bucket means to a query: a block that has gone (its meta.json goes first), or
+ * a gateway that refuses our credentials, is no fault of the asker's: ST_UNAVAIL. A block that lacks
+ * a file though its meta.json is there is damaged: ST_CORRUPT. */
+enum status sgw_source_error(struct sgw_fetch *f, enum status st, const struct sgw_name *name,
+                             struct err *err);
 /* tenant/ULID; both are copied. */
 struct block_source *sgw_source_new(struct sgw_fetch *f, struct sv tenant, const char *ulid);
 
@@ -29,15 +41,6 @@ struct sgw_changes *sgw_changes_new(void);
 void sgw_changes_free(struct sgw_changes *c);
 void sgw_changes_bump(struct sgw_changes *c, struct sv tenant, struct trange range);
 struct hash128 sgw_changes_digest(struct sgw_changes *c, struct sv tenant, struct trange range);
-
-/* --- sgw_sync.c --- */
-
-/* A block's name as key of maps: tenant/ULID. */
-#define SGW_NAME_MAX 192u
-struct sgw_name {
-    char z[SGW_NAME_MAX];
-};
-struct sgw_name sgw_name_of(struct sv tenant, struct sv ulid);
 
 struct sgw {
     struct sgw_opts opts;

@@ -4,7 +4,7 @@
  * page by page in the byte cache; what is missing there is read from the bucket in as few ranged
  * reads as runs of missing pages, and put into the cache. A source keeps its newest spans (an index
  * is read in small bites, over and over the same pages), within a ceiling of its own and one for
- * all sources together; a view that is leased holds its span.
+ * all sources together, which leaves each two pages at least; a view that is leased holds its span.
  *
  *   cache key    "range" 0x00 version tenant/ULID/file 0x00 be64 page number
  *   cache value  the page's bytes, be32 CRC-32C of them
@@ -22,7 +22,8 @@
 #define GET_MAX        ((uint64_t)1 << 30)   /* of one view; an index section */
 #define KEEP_SPANS     64u
 #define KEEP_BYTES     ((int64_t)8 << 20)   /* by one source */
-#define KEEP_ALL_BYTES ((int64_t)128 << 20) /* by all */
+#define KEEP_ALWAYS    2u /* small spans: a page of the index and one of the chunks */
+#define SMALL_BYTES    (2 * PAGE_BYTES)
 #define FILES_MAX      10000u
 #define CACHE_VERSION  1
 #define BATCH_PAGES    64u /* asked of the cache at once */
@@ -93,6 +94,11 @@ static struct sgw_span *unkeep_oldest(struct sgw_source *s)
     return old;
 }
 
+static bool over(const struct sgw_source *s, const struct sgw_span *span)
+{
+    return atomic_load(&s->fetch->kept_bytes) + (int64_t)span->n > s->fetch->keep_max;
+}
+
 static void keep(struct sgw_source *s, struct sgw_span *span)
 {
     struct sgw_span *gone[KEEP_SPANS + 1];
@@ -102,9 +108,9 @@ static void keep(struct sgw_source *s, struct sgw_span *span)
         return;
     lock_take(&s->lock);
     while (s->kept_n && (s->kept_n == KEEP_SPANS || s->kept_bytes + (int64_t)span->n > KEEP_BYTES ||
-                         atomic_load(&s->fetch->kept_bytes) + (int64_t)span->n > KEEP_ALL_BYTES))
+                         (over(s, span) && s->kept_n >= KEEP_ALWAYS)))
         gone[gone_n++] = unkeep_oldest(s);
-    if (atomic_load(&s->fetch->kept_bytes) + (int64_t)span->n <= KEEP_ALL_BYTES) {
+    if (!over(s, span) || (span->n <= SMALL_BYTES && s->kept_n < KEEP_ALWAYS)) {
         atomic_fetch_add(&span->refs, 1);
         s->kept[s->kept_n++] = span;
         s->kept_bytes += (int64_t)span->n;
@@ -144,12 +150,22 @@ static enum status key_of(const struct sgw_source *s, const char *file, char out
                : err_set(err, ST_INVALID, "block %s: name too long", s->name.z);
 }
 
-/* What is not there though the catalogue says so was deleted meanwhile: the next listing knows. */
-static enum status gone(enum status st, const struct sgw_source *s, struct err *err)
+enum status sgw_source_error(struct sgw_fetch *f, enum status st, const struct sgw_name *name,
+                             struct err *err)
 {
-    if (st == ST_NOTFOUND)
-        return err_set(err, ST_UNAVAIL, "block %s has left the bucket: ask again", s->name.z);
-    return st;
+    char meta[FS_PATH_MAX];
+    uint64_t n;
+
+    if (st == ST_INVALID && err)
+        err->st = ST_UNAVAIL;
+    if (st == ST_INVALID)
+        return ST_UNAVAIL;
+    if (st != ST_NOTFOUND || !fs_join(meta, name->z, "meta.json"))
+        return st;
+    st = f->bucket->ops->size(f->bucket, sv_of(meta), &n, NULL);
+    if (st == ST_OK)
+        return err_set(err, ST_CORRUPT, "block %s: a file of it is missing", name->z);
+    return err_set(err, ST_UNAVAIL, "block %s has left the bucket: ask again", name->z);
 }
 
 /* Number and size of a file, asked of the bucket once. */
@@ -179,9 +195,10 @@ static enum status file_of(struct sgw_source *s, const char *name, unsigned *ret
             return ST_OK;
         if (!asked) {
             TRY(key_of(s, name, key, err));
-            TRY(gone(s->fetch->bucket->ops->size(s->fetch->bucket, sv_of(key), &bytes, err), s,
-                     err));
             metric_inc(s->fetch->m_requests);
+            TRY(sgw_source_error(
+                s->fetch, s->fetch->bucket->ops->size(s->fetch->bucket, sv_of(key), &bytes, err),
+                &s->name, err));
         }
     }
     return err_set(err, ST_LIMIT, "block %s: more than %u files", s->name.z, FILES_MAX);
@@ -305,7 +322,7 @@ static enum status from_bucket(struct sgw_pages *g, uint64_t from, uint64_t to, 
             into_cache(g, i);
     }
     buf_fini(&out);
-    return gone(st, g->source, err);
+    return sgw_source_error(f, st, &g->source->name, err);
 }
 
 /* The span of whole pages around [off, off+n) of a file of `bytes`; one reference is the caller's. */
@@ -377,8 +394,10 @@ static enum status source_prefetch(struct block_source *base, const struct block
                                    size_t n, struct err *err)
 {
     struct sgw_source *s = self(base);
-    uint64_t budget = (uint64_t)KEEP_BYTES / 2;
+    int64_t room = s->fetch->keep_max - atomic_load(&s->fetch->kept_bytes);
 
+    /* What could not be kept would be fetched twice. */
+    room = room < KEEP_BYTES / 2 ? room : KEEP_BYTES / 2;
     for (size_t i = 0, next; i < n; i = next) {
         uint64_t from = ranges[i].off, to = from + ranges[i].n, bytes;
         struct sgw_span *span;
@@ -392,9 +411,9 @@ static enum status source_prefetch(struct block_source *base, const struct block
                 break;
             to = r->off + r->n > to ? r->off + r->n : to;
         }
-        if (to - from > budget)
+        room -= (int64_t)(to - from + 2 * PAGE_BYTES);
+        if (room < 0)
             break;
-        budget -= to - from;
         TRY(file_of(s, ranges[i].file, &no, &bytes, err));
         if (to > bytes || from >= to)
             continue; /* get() will say what is wrong */

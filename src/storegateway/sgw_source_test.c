@@ -17,6 +17,7 @@ struct fake {
     size_t got;
     enum status fails; /* of every get */
     size_t cut;        /* bytes missing from every answer */
+    bool whole;        /* meta.json is there */
 };
 
 static enum status fake_get(struct obj *o, struct sv key, uint64_t off, size_t n, struct buf *out,
@@ -37,8 +38,8 @@ static enum status fake_get(struct obj *o, struct sv key, uint64_t off, size_t n
 
 static enum status fake_size(struct obj *o, struct sv key, uint64_t *ret, struct err *err)
 {
-    (void)key;
-    (void)err;
+    if (sv_ends(key, SV("meta.json")))
+        return ((struct fake *)o)->whole ? ST_OK : err_set(err, ST_NOTFOUND, "as asked");
     ((struct fake *)o)->sizes++;
     *ret = FILE_BYTES;
     return ST_OK;
@@ -116,6 +117,7 @@ static int set_up(void **state)
     f->fetch.bucket = &f->bucket.base;
     f->fetch.cache = &f->cache.base;
     f->fetch.budget = &f->budget;
+    f->fetch.keep_max = 16 << 20;
     reopen(f);
     *state = f;
     return 0;
@@ -215,6 +217,27 @@ static void prefetched_neighbours_are_one_read(void **state)
     assert_int_equal(f->bucket.gets, 2);
 }
 
+/* With no room left for all of them, a source still keeps a page of two files, and prefetches
+ * nothing that it would have to fetch again. */
+static void a_source_without_room_keeps_two_pages(void **state)
+{
+    struct fixture *f = *state;
+    const struct block_range r = {"chunks/000001", 0, 500000};
+    struct err err = ERR_INIT;
+
+    f->fetch.cache = NULL;
+    f->fetch.keep_max = 0;
+    OK(f->source->ops->prefetch(f->source, &r, 1, &err));
+    assert_int_equal(f->bucket.gets, 0);
+    for (unsigned i = 0; i < 500; i++) {
+        reads(f, "index", i * 100, 100);
+        reads(f, "chunks/000001", i * 100, 100);
+    }
+    assert_int_equal(f->bucket.gets, 2);
+    reads(f, "chunks/000001", 0, 900000);
+    assert_true(f->fetch.kept_bytes <= 4 * 65536);
+}
+
 static void what_is_past_the_end_is_corrupt(void **state)
 {
     struct fixture *f = *state;
@@ -242,6 +265,11 @@ static void faults_of_the_bucket_come_through(void **state)
     assert_int_equal(f->source->ops->get(f->source, "index", 0, 2, &v, &lease, &err), ST_TIMEOUT);
     f->bucket.fails = ST_NOTFOUND; /* deleted meanwhile: the query may ask again */
     assert_int_equal(f->source->ops->get(f->source, "index", 0, 2, &v, &lease, &err), ST_UNAVAIL);
+    f->bucket.whole = true; /* a file is missing: damage */
+    assert_int_equal(f->source->ops->get(f->source, "index", 0, 2, &v, &lease, &err), ST_CORRUPT);
+    f->bucket.fails = ST_INVALID; /* credentials refused: no fault of the asker's */
+    assert_int_equal(f->source->ops->get(f->source, "index", 0, 2, &v, &lease, &err), ST_UNAVAIL);
+    assert_int_equal(err.st, ST_UNAVAIL);
     f->bucket.fails = ST_OK;
     f->bucket.cut = 1;
     assert_int_equal(f->source->ops->get(f->source, "index", 0, 2, &v, &lease, &err), ST_CORRUPT);
@@ -301,6 +329,7 @@ int main(void)
         CASE(the_cache_outlives_the_source),
         CASE(a_damaged_cache_is_a_miss),
         CASE(prefetched_neighbours_are_one_read),
+        CASE(a_source_without_room_keeps_two_pages),
         CASE(what_is_past_the_end_is_corrupt),
         CASE(faults_of_the_bucket_come_through),
         CASE(without_a_cache_it_works_too),

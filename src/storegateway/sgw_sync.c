@@ -129,11 +129,8 @@ static enum status read_meta(struct sgw *s, const struct sgw_found *f, struct bl
         return err_set(err, ST_INVALID, "name too long");
     buf_init(&json, META_MAX);
     st = s->opts.bucket->ops->get(s->opts.bucket, sv_of(key), 0, SIZE_MAX, &json, err);
-    if (st == ST_OK) {
+    if (st == ST_OK)
         st = block_meta_read(buf_view(&json), m, err);
-        if (st == ST_INVALID)
-            st = err_set(err, ST_CORRUPT, "%s", err->msg[0] ? err->msg : "not sound");
-    }
     if (st == ST_OK && !sv_is(ulid_of(&f->name, f->tenant_n), m->ulid))
         st = err_set(err, ST_CORRUPT, "meta.json names block %s", m->ulid);
     buf_fini(&json);

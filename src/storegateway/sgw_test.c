@@ -505,6 +505,43 @@ static void a_damaged_block_is_left_out_and_said_so(void **state)
     answer_is(f, ALL, NULL, "000:0=0 000:1=1 000:2=2 ");
 }
 
+static void a_block_that_lacks_a_file_is_damaged_one_that_left_is_not(void **state)
+{
+    struct fixture *f = *state;
+    const struct recipe r[] = {{1, 0, 3 * MINUTE, 1, 1, 0}, {2, 0, 3 * MINUTE, 2, 2, 0}};
+    struct obj *b = f->bucket.folder;
+    struct err err = ERR_INIT;
+    char ulid[ULID_LEN + 1], key[256];
+    struct answer a;
+
+    ship(f, &r[0]);
+    ship(f, &r[1]);
+    sync_now(f);
+    ulid_of(2, ulid);
+    snprintf(key, sizeof(key), "t/%s/chunks/000001", ulid);
+    OK(b->ops->del(b, sv_of(key), &err));
+    ask(f, ALL, NULL, &a); /* the query that finds it, before or while it reads */
+    assert_true(a.st == ST_CORRUPT || (a.st == ST_OK && !a.complete));
+    buf_fini(&a.text);
+    ask(f, ALL, NULL, &a);
+    assert_int_equal(a.st, ST_OK);
+    assert_string_equal(a.text.p, "000:0=0 000:1=1 000:2=2 ");
+    assert_false(a.complete);
+    buf_fini(&a.text);
+    sgw_free(f->s);
+    open_gateway(f);
+    for (unsigned i = 1; i <= 2; i++) { /* deleted, and not listed again yet */
+        ulid_of(i, ulid);
+        snprintf(key, sizeof(key), "t/%s/meta.json", ulid);
+        OK(b->ops->del(b, sv_of(key), &err));
+    }
+    ask(f, ALL, NULL, &a);
+    assert_int_equal(a.st, ST_UNAVAIL);
+    buf_fini(&a.text);
+    sync_now(f);
+    answer_is(f, ALL, NULL, "");
+}
+
 static void what_the_catalogue_knows_survives_a_restart(void **state)
 {
     struct fixture *f = *state;
@@ -590,6 +627,7 @@ int main(void)
         BOTH(a_block_shipped_during_a_listing_is_not_forgotten),
         BOTH(a_bucket_that_is_down_takes_nothing_away),
         BOTH(a_damaged_block_is_left_out_and_said_so),
+        BOTH(a_block_that_lacks_a_file_is_damaged_one_that_left_is_not),
         BOTH(what_the_catalogue_knows_survives_a_restart),
         BOTH(many_blocks_are_opened_and_closed_in_turn),
         BOTH(threads_ask_while_the_bucket_is_listed),
