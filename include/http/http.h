@@ -63,6 +63,7 @@ struct sv http_req_path(const struct http_req *r);      /* decoded */
 struct sv http_req_part(const struct http_req *r);      /* what (*) matched, percent-decoded */
 struct sv http_req_body(const struct http_req *r);
 struct sv http_req_header(const struct http_req *r, const char *name); /* p NULL: absent */
+size_t http_req_header_count(const struct http_req *r, const char *name); /* how often it is there */
 /* The i-th value of a query or form parameter (form first, then query string, as Go's r.Form). */
 bool http_req_param(const struct http_req *r, const char *name, size_t i, struct sv *ret);
 struct arena *http_req_arena(struct http_req *r);

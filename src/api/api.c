@@ -204,11 +204,26 @@ bool api_who(struct api *a, struct http_req *r, struct who *ret)
                         "trusted");
         return false;
     }
+    if (a->header_mode && http_req_header_count(r, "X-Scope-OrgID") > 1) {
+        /* A proxy that adds its own beside the client's: whose it is can't be told. */
+        http_reply_text(r, 400, "X-Scope-OrgID is there more than once");
+        return false;
+    }
     if (tenant_who(a->opts.tenants, http_req_header(r, "X-Scope-OrgID"), http_req_id(r),
                    http_req_arena(r), ret, &err) == ST_OK)
         return true;
     http_reply_text(r, status_http(err.st), err.msg);
     return false;
+}
+
+bool api_foreign_page(struct http_req *r)
+{
+    struct sv site = http_req_header(r, "Sec-Fetch-Site");
+
+    if (!site.n || sv_is(site, "same-origin") || sv_is(site, "none"))
+        return false;
+    http_reply_text(r, 403, "pages of other origins may not write here");
+    return true;
 }
 
 void api_reply_json(struct http_req *r, struct buf *own_body)

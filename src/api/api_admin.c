@@ -81,7 +81,7 @@ void api_flush(void *self, struct http_req *r)
     struct sv wait;
     char *tenant;
 
-    if (!whose(admin, r, &tenant))
+    if (api_foreign_page(r) || !whose(admin, r, &tenant))
         return;
     if (http_req_param(r, "wait", 0, &wait) && (sv_is(wait, "true") || sv_is(wait, "1")))
         flush_now(admin->api, r, tenant);

@@ -34,6 +34,9 @@ struct api {
 /* --- api.c --- */
 /* Who asks. On failure the answer has been sent (plain text, as Cortex does) and false returned. */
 bool api_who(struct api *a, struct http_req *r, struct who *ret);
+/* A browser's page of another origin is behind this: it may not change anything here. Then 403 has
+ * been sent. Browsers say it unasked; programs don't, and pass. */
+bool api_foreign_page(struct http_req *r);
 void api_reply_json(struct http_req *r, struct buf *own_body);
 /* {"status":"error",...} with the status of e. */
 void api_reply_error(struct http_req *r, const struct err *e);

@@ -192,7 +192,7 @@ void api_push(void *self, struct http_req *r)
         http_reply_text(r, 413, "the request is larger than its memory");
         return;
     }
-    if (!api_who(a, r, &who))
+    if (api_foreign_page(r) || !api_who(a, r, &who))
         return;
     p->req = r;
     account_init(&p->mem, a->opts.budget, BUDGET_HTTP, 0);

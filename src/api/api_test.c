@@ -522,6 +522,41 @@ static void header_mode_wants_a_tenant(void **state)
     down(&f);
 }
 
+static void two_tenants_in_one_request_are_none(void **state)
+{
+    struct fixture f;
+    struct buf b;
+
+    (void)state;
+    memset(&fake, 0, sizeof(fake));
+    fake.header_mode = true;
+    up_with(&f, NULL, 0, false);
+    assert_int_equal(get(&f, &b, "/api/v1/labels", "X-Scope-OrgID: mine\r\nx-scope-orgid: yours\r\n"),
+                     400);
+    HAS(&b, "more than once");
+    down(&f);
+}
+
+static void pages_of_other_origins_may_not_write(void **state)
+{
+    static const char *const sites[] = {"none", "same-origin", "same-site", "cross-site"};
+    struct fixture f;
+    struct buf b;
+    char header[64];
+
+    (void)state;
+    up(&f);
+    for (int i = 0; i < 4; i++) {
+        snprintf(header, sizeof(header), "Sec-Fetch-Site: %s\r\n", sites[i]);
+        assert_int_equal(push(&f, &b, header), i < 2 ? 200 : 403);
+        buf_fini(&b);
+        assert_int_equal(ask(&f, &b, "POST /api/v1/admin/flush?wait=1" CLOSE
+                                     "Content-Length: 0\r\n%s\r\n", header), i < 2 ? 200 : 403);
+        buf_fini(&b);
+    }
+    down(&f);
+}
+
 static void loopback_is_trusted_beside_the_proxies(void **state)
 {
     static const char *const proxies[] = {"192.0.2.0/24"};
@@ -782,6 +817,8 @@ int main(void)
         cmocka_unit_test(what_a_push_fails_of_decides_its_status),
         cmocka_unit_test(refused_series_are_told_and_memory_asks_to_come_again),
         cmocka_unit_test(header_mode_wants_a_tenant),
+        cmocka_unit_test(two_tenants_in_one_request_are_none),
+        cmocka_unit_test(pages_of_other_origins_may_not_write),
         cmocka_unit_test(loopback_is_trusted_beside_the_proxies),
         cmocka_unit_test(an_instant_query_answers_grafanas_test),
         cmocka_unit_test(a_range_query_passes_its_range),

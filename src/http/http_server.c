@@ -686,6 +686,29 @@ struct sv http_req_header(const struct http_req *r, const char *name)
     return sv_trim(sv_make(value, n));
 }
 
+struct header_count {
+    struct sv name;
+    size_t n;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *key,
+                                    size_t key_n, const char *value, size_t value_n)
+{
+    struct header_count *c = cls;
+
+    (void)kind, (void)value, (void)value_n;
+    c->n += key_n == c->name.n && strncasecmp(key, c->name.p, key_n) == 0;
+    return MHD_YES;
+}
+
+size_t http_req_header_count(const struct http_req *r, const char *name)
+{
+    struct header_count c = {sv_of(name), 0};
+
+    MHD_get_connection_values_n(r->mhd, MHD_HEADER_KIND, count_header, &c);
+    return c.n;
+}
+
 enum http_method http_req_method(const struct http_req *r)
 {
     return r->method;
