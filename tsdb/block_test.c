@@ -5,6 +5,7 @@
 #include "base/heap.h"
 #include "block_read_int.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -523,7 +524,7 @@ static void chunks_fill_several_files(void **state)
     chunk_file_fini(&cw);
 }
 
-/* --- checking --- */
+/* --- a disk that fails --- */
 
 struct said {
     unsigned n;
@@ -537,6 +538,116 @@ static void note(void *arg, const char *text)
     if (s->n++ == 0)
         snprintf(s->first, sizeof(s->first), "%s", text);
 }
+
+/* The disk, but the call number `at` fails. */
+struct failing_fs {
+    struct fs fs;
+    unsigned calls, at;
+};
+
+static bool fails(const struct fs *fs)
+{
+    struct failing_fs *f = (struct failing_fs *)(uintptr_t)fs;
+
+    errno = EIO;
+    return ++f->calls == f->at;
+}
+
+static int f_open(const struct fs *fs, const char *path, int flags, mode_t mode)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->open(fs_posix(), path, flags, mode);
+}
+static int f_close(const struct fs *fs, int fd)
+{
+    return fs_posix()->ops->close(fs_posix(), fd);
+}
+static ssize_t f_pread(const struct fs *fs, int fd, void *p, size_t n, off_t off)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->pread(fs_posix(), fd, p, n, off);
+}
+static ssize_t f_write(const struct fs *fs, int fd, const void *p, size_t n)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->write(fs_posix(), fd, p, n);
+}
+static int f_sync(const struct fs *fs, int fd)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->fdatasync(fs_posix(), fd);
+}
+static int f_truncate(const struct fs *fs, int fd, off_t n)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->ftruncate(fs_posix(), fd, n);
+}
+static int f_rename(const struct fs *fs, const char *from, const char *to)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->rename(fs_posix(), from, to);
+}
+static int f_unlink(const struct fs *fs, const char *path)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->unlink(fs_posix(), path);
+}
+static int f_mkdir(const struct fs *fs, const char *path, mode_t mode)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->mkdir(fs_posix(), path, mode);
+}
+static int f_rmdir(const struct fs *fs, const char *path)
+{
+    return fails(fs) ? -1 : fs_posix()->ops->rmdir(fs_posix(), path);
+}
+static const struct fs_ops failing_ops = {f_open,     f_close,  f_pread,  f_write, f_sync,
+                                          f_truncate, f_rename, f_unlink, f_mkdir, f_rmdir};
+
+static enum status write_failing(struct world *w, const struct fs *fs, struct block_meta *meta,
+                                 struct err *err)
+{
+    struct label ls[] = {{SV("__name__"), SV("a")}, {SV("job"), SV("1")}};
+    static const uint8_t data[] = {0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0};
+    struct chunk c = {1, 1, CHUNK_XOR, sv_make(data, sizeof(data))};
+    struct block_writer *bw;
+
+    TRY(block_writer_open(fs, w->dir, meta, &bw, err));
+    for (size_t n = 1; n <= 2; n++) {
+        enum status st = block_writer_series(bw, (struct labels){ls, n}, &c, 1, 1, err);
+
+        if (st != ST_OK) {
+            block_writer_abort(bw);
+            return st;
+        }
+    }
+    return block_writer_finish(bw, meta, err);
+}
+
+static void a_disk_that_fails_at_any_call_leaves_no_block(void **state)
+{
+    struct world *w = *state;
+    struct failing_fs f = {{&failing_ops}, 0, 0};
+    struct block_meta meta = {.level = 1};
+    char path[FS_PATH_MAX];
+    struct err err = ERR_INIT;
+    unsigned failed = 0;
+
+    ulid_make(meta.ulid, 10);
+    assert_true(fs_join(path, w->dir, meta.ulid));
+    for (f.at = 1;; f.at++) {
+        enum status st;
+
+        f.calls = 0;
+        st = write_failing(w, &f.fs, &meta, &err);
+        if (st == ST_OK && f.calls < f.at)
+            break; /* nothing failed any more */
+        if (st != ST_OK) {
+            assert_int_equal(st, ST_IO);
+            assert_false(fs_exists(fs_posix(), path));
+            failed++;
+        } else { /* a call whose failure does no harm: the block is there, and whole */
+            assert_int_equal(block_check(fs_posix(), path, note, &(struct said){0}, &err), ST_OK);
+            OK(fs_rmtree(fs_posix(), path, &err));
+        }
+    }
+    assert_true(failed > 20);
+    assert_int_equal(block_check(fs_posix(), path, note, &(struct said){0}, &err), ST_OK);
+}
+
+/* --- checking --- */
 
 static void a_sound_block_has_no_findings(void **state)
 {
@@ -676,6 +787,7 @@ int main(void)
         cmocka_unit_test(unknown_encodings_are_refused_by_name),
         cmocka_unit_test(a_block_is_not_written_twice_nor_half),
         cmocka_unit_test(chunks_fill_several_files),
+        cmocka_unit_test(a_disk_that_fails_at_any_call_leaves_no_block),
         cmocka_unit_test(a_sound_block_has_no_findings),
         cmocka_unit_test(every_flipped_byte_is_found),
         cmocka_unit_test(wrong_counts_are_found),

@@ -5,6 +5,7 @@
 #include "base/heap.h"
 #include "block_read_int.h"
 
+#include <endian.h>
 #include <math.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -341,6 +342,24 @@ static void cut_and_damaged_indexes_are_refused(void **state)
     heap_free(m.p);
 }
 
+/* As newer Prometheus writes them: no label indices, their places 0. */
+static void an_index_without_label_indices_is_read(void **state)
+{
+    char where[FS_PATH_MAX];
+    struct mem_source m;
+    uint32_t crc;
+
+    assert_true(fs_join(where, dir, "many"));
+    load(&m, where);
+    memset(m.p + m.n - INDEX_TOC_BYTES + 16, 0, 16);
+    crc = htobe32(crc32c(0, m.p + m.n - INDEX_TOC_BYTES, INDEX_TOC_BYTES - 4));
+    memcpy(m.p + m.n - 4, &crc, 4);
+    assert_int_equal(walk(&m, false), ST_OK);
+    m.p[m.n - 1] ^= 1;
+    assert_int_equal(walk(&m, false), ST_CORRUPT);
+    heap_free(m.p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +367,7 @@ int main(void)
         cmocka_unit_test(an_index_is_read_back),
         cmocka_unit_test(windows_of_any_size_write_the_same_index),
         cmocka_unit_test(wrong_series_are_refused),
+        cmocka_unit_test(an_index_without_label_indices_is_read),
         cmocka_unit_test(cut_and_damaged_indexes_are_refused),
     };
 
