@@ -60,6 +60,13 @@ static inline bool walk_bytes(struct walk *w, struct sv *ret)
 {
     uint64_t n;
 
+    /* Nearly every length is one byte. */
+    if (LIKELY(w->p < w->end && *w->p < 0x80 && *w->p < walk_left(w))) {
+        n = *w->p;
+        *ret = sv_make(w->p + 1, (size_t)n);
+        w->p += 1 + n;
+        return true;
+    }
     if (UNLIKELY(!walk_number(w, 5, &n) || n > walk_left(w) || n > INT32_MAX))
         return false;
     *ret = sv_make(w->p, (size_t)n);
@@ -81,6 +88,12 @@ static inline bool walk_field(struct walk *w, struct field *f)
 {
     uint64_t tag;
 
+    /* A known message, text or array: fields 1 to 15, length-prefixed. */
+    if (LIKELY(w->p < w->end && *w->p < 0x80 && (*w->p & 7) == PB_LEN && *w->p > 7)) {
+        f->no = *w->p++ >> 3;
+        f->type = PB_LEN;
+        return walk_bytes(w, &f->bytes);
+    }
     if (UNLIKELY(!walk_number(w, 5, &tag)))
         return false;
     f->no = (uint32_t)(tag >> 3);

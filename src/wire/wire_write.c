@@ -27,6 +27,13 @@ static inline bool label_plain(struct sv msg, bool *ret_plain)
     struct field f;
 
     *ret_plain = true;
+    /* What every sender writes: a short name, a short value, nothing else. */
+    if (LIKELY(msg.n >= 4 && w.p[0] == TAG_1_LEN && w.p[1] < 0x80 && msg.n >= 4 + (size_t)w.p[1])) {
+        const uint8_t *value = w.p + 2 + w.p[1];
+
+        if (LIKELY(value[0] == TAG_2_LEN && value[1] < 0x80 && value + 2 + value[1] == w.end))
+            return true;
+    }
     while (w.p < w.end) {
         uint8_t tag = *w.p;
 
