@@ -13,8 +13,11 @@
 
 struct limits *tenant_limits_copy(const struct limits *l)
 {
-    struct limits *r = heap_dup(l, sizeof(*l));
+    struct limits *r = heap_new(struct limits);
 
+    /* All but the count, which others may be changing. */
+    memcpy((char *)r + sizeof(r->refs), (const char *)l + sizeof(l->refs),
+           sizeof(*r) - sizeof(r->refs));
     atomic_init(&r->refs, 1);
     return r;
 }
