@@ -7,8 +7,8 @@
  * Not there: load_with_nhcb loads only the classic series it converts.
  *
  * Threads: one run belongs to one thread. Memory: nothing outlives the call.
- * Errors:  ST_NOTFOUND, ST_IO for the file; ST_INVALID when a line can't be read (what stood before
- *          it is counted).
+ * Errors:  ST_NOTFOUND, ST_IO for the file; ST_INVALID, telling the first, when lines can't be read:
+ *          they are left out, the rest is run and counted.
  */
 #ifndef ENGRAM_PROMQLTEST_PROMQLTEST_H
 #define ENGRAM_PROMQLTEST_PROMQLTEST_H

@@ -430,6 +430,17 @@ static void values_close(struct op *o)
     promql_labbuf_free(&c->cut);
 }
 
+static enum status bad_label(struct sv name, struct err *err)
+{
+    struct buf b;
+
+    buf_init(&b, 256);
+    promql_quote(&b, name);
+    err_set(err, ST_EXEC, "invalid label name " SV_FMT, SV_ARG(buf_view(&b)));
+    buf_fini(&b);
+    return ST_EXEC;
+}
+
 enum status promql_build_count_values(struct ev *ev, const struct expr *e, const struct grid *g,
                                       struct op **ret, struct err *err)
 {
@@ -445,7 +456,7 @@ enum status promql_build_count_values(struct ev *ev, const struct expr *e, const
     c->label = expr_unwrap(e->aggregate.param)->string.v;
     promql_rowset_init(&c->set, ev, g->n);
     if (!promql_label_name_ok(c->label))
-        return err_set(err, ST_EXEC, "invalid label name \"" SV_FMT "\"", SV_ARG(c->label));
+        return bad_label(c->label, err);
     TRY(promql_alloc(ev, (by->n + 1) * sizeof(*by->p), &p, err));
     c->grouping = (struct sv_list){p, by->n};
     if (by->n)

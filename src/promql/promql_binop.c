@@ -170,9 +170,10 @@ static struct labels signature(struct vv_op *b, struct labels ls)
     return promql_without(ls, b->e->binary.labels, true, &b->sig);
 }
 
+/* As in Prometheus the "many" side counts as the left one here, also for group_right. */
 static bool fills(const struct vv_op *b, bool one_side, double *ret)
 {
-    bool left = one_side == b->swapped;
+    bool left = !one_side;
 
     *ret = left ? b->e->binary.fill_l : b->e->binary.fill_r;
     return left ? b->e->binary.fill_l_set : b->e->binary.fill_r_set;

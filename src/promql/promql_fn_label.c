@@ -333,7 +333,9 @@ static struct labels absent_labels(const struct expr *arg, struct labbuf *b)
                 v->vector.matchers[k]->op == MATCH_EQ)
                 once = false;
         next = promql_with(ls, m->name, once ? m->value : SV(""), &other);
-        memcpy(promql_labbuf(b, next.n), next.p, next.n * sizeof(*next.p));
+        promql_labbuf(b, next.n + 1);
+        if (next.n)
+            memcpy(b->p, next.p, next.n * sizeof(*next.p));
         ls = (struct labels){b->p, next.n};
     }
     promql_labbuf_free(&other);

@@ -27,6 +27,7 @@ enum status promql_when(struct ev *ev, const struct expr_time *t, int64_t *ret_o
     if (t->offset_expr)
         TRY(promql_duration_value(t->offset_expr, ev->params, true, ret_offset_ms, err));
     *ret_has_at = t->at != AT_NONE;
+    /* `@` pins the time; offsets are relative to it. */
     *ret_at_ms = t->at == AT_START ? ev->params->start_ms
                  : t->at == AT_END ? promql_end_ms(ev->params)
                                    : t->at_ms;
@@ -177,6 +178,18 @@ static bool has_hist(const struct samples *b)
     return false;
 }
 
+static enum status info_is_hist(const struct sel_op *s, struct err *err)
+{
+    struct buf b;
+
+    buf_init(&b, 512);
+    promql_go_labels(&b, s->set->labels);
+    err_set(err, ST_EXEC, "this should be an info metric, with float samples: " SV_FMT,
+            SV_ARG(buf_view(&b)));
+    buf_fini(&b);
+    return ST_EXEC;
+}
+
 static enum status sel_next(struct op *o, struct prow **ret, struct err *err)
 {
     struct sel_op *s = (struct sel_op *)o;
@@ -194,6 +207,8 @@ static enum status sel_next(struct op *o, struct prow **ret, struct err *err)
         TRY(series_set_read(s->set, &s->buf, err));
         if (s->e->vector.smoothed && has_hist(&s->buf))
             return promql_no_hist("smoothed selectors", err);
+        if (s->mode == SEL_TIME_MS && has_hist(&s->buf))
+            return info_is_hist(s, err);
         if (s->e->vector.smoothed ? sel_fill_smoothed(s) : sel_fill(s))
             break;
     }

@@ -44,11 +44,31 @@ static bool more(struct script *s, struct sv *ret)
 
 /* --- load ----------------------------------------------------------------------------------- */
 
+static enum status load_line(struct script *s, struct sv line, struct points *sts, bool *have,
+                             int64_t gap, struct err *err)
+{
+    struct points pts = {0};
+    struct labels ls;
+    enum status st;
+
+    if (promqltest_is_st(line)) {
+        sts->n = 0;
+        *have = true;
+        return promqltest_st_series(line, &s->arena, &ls, sts, err);
+    }
+    st = promqltest_series(line, &s->arena, &ls, &pts, err);
+    if (st == ST_OK)
+        st = promqltest_memory_load(s->memory, ls, &pts, *have ? sts : NULL, gap, err);
+    *have = false;
+    promqltest_points_free(&pts);
+    return st;
+}
+
+/* A line that can't be loaded is told and left out: what needs it fails. */
 static enum status load(struct script *s, struct sv rest, struct err *err)
 {
-    struct points pts = {0}, sts = {0};
+    struct points sts = {0};
     enum status st = ST_OK;
-    struct labels ls;
     struct sv line;
     int64_t gap;
     bool have = false;
@@ -56,19 +76,14 @@ static enum status load(struct script *s, struct sv rest, struct err *err)
     if (!sv_duration_ms(rest, &gap))
         return err_set(err, ST_INVALID, "invalid step " SV_FMT, SV_ARG(rest));
     while (more(s, &line)) {
-        if (promqltest_is_st(line)) {
-            sts.n = 0;
-            TRY_GOTO(promqltest_st_series(line, &s->arena, &ls, &sts, err));
-            have = true;
+        struct err why = ERR_INIT;
+
+        if (load_line(s, line, &sts, &have, gap, &why) == ST_OK || st != ST_OK)
             continue;
-        }
-        pts.n = 0;
-        TRY_GOTO(promqltest_series(line, &s->arena, &ls, &pts, err));
-        TRY_GOTO(promqltest_memory_load(s->memory, ls, &pts, have ? &sts : NULL, gap, err));
-        have = false;
+        st = why.st;
+        *err = why;
+        err_wrap(err, "line %zu", s->at);
     }
-out:
-    promqltest_points_free(&pts);
     promqltest_points_free(&sts);
     return st;
 }
@@ -319,15 +334,15 @@ enum status promqltest_run(struct sv text, const char *name, const struct promql
     arena_init(&s.arena, SIZE_MAX);
     s.memory = promqltest_memory_new();
     cut_lines(&s, text);
-    while (st == ST_OK && s.at < s.lines.n) {
+    while (s.at < s.lines.n) {
+        struct err why = ERR_INIT;
         size_t line = s.at + 1;
 
         if (s.lines.p[s.at].n == 0)
             s.at++;
-        else
-            st = command(&s, err);
-        if (st != ST_OK)
-            err_wrap(err, "line %zu", line);
+        else if (command(&s, &why) != ST_OK && st == ST_OK) {
+            st = err_set(err, why.st, "line %zu: %.400s", line, why.msg);
+        }
     }
     promqltest_memory_free(s.memory);
     vec_free(&s.lines);

@@ -79,15 +79,12 @@ static enum status read_labels(struct sv text, struct arena *arena, struct label
 /* The longest number at the start; its length, or 0. */
 static size_t number(struct sv s, double *ret)
 {
-    size_t n = 0;
+    size_t n = 0, end = sv_find(s, 'x'); /* which repeats; hex is not written here */
 
-    for (size_t k = s.n < 64 ? s.n : 64; k > 0 && !n; k--) {
-        char last = s.p[k - 1];
-
-        if (last == 'x' || last == '_' || !dtoa_parse(sv_make(s.p, k), ret))
-            continue;
-        n = k;
-    }
+    end = end == SIZE_MAX ? s.n : end;
+    for (size_t k = end < 64 ? end : 64; k > 0 && !n; k--)
+        if (dtoa_parse(sv_make(s.p, k), ret))
+            n = k;
     if (n)
         dtoa_parse(sv_make(s.p, n), ret);
     return n;
