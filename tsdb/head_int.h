@@ -353,8 +353,9 @@ static inline const uint32_t *head_pair_ids(const struct head_pair *p)
 }
 struct head_pair *head_pair_find(const struct head *h, const struct head_name *name,
                                  struct sv value);
-/* head_match.c: ids of the series that all matchers match, ascending, in arena. */
-enum status head_index_match(const struct head *h, const struct query_ctx *ctx,
+/* head_match.c: ids of the series that all matchers match, ascending, in arena. The caller has a
+ * pin and no lock. */
+enum status head_index_match(struct head *h, const struct query_ctx *ctx,
                              const struct matcher *const *m, size_t n, struct arena *arena,
                              struct postings *ret, struct err *err);
 void head_index_charge(struct head *h);

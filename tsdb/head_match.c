@@ -1,19 +1,29 @@
 /* Matchers against the index of a head: which series they all match, and the label names and values of
- * those. Runs under the head lock, held for reading.
+ * those.
  *
  * A matcher that can't match an absent label is a union of postings; one that can is what is left
  * when the values that it refuses are taken away. The first kind comes first, so that the second
  * subtracts from something small.
+ *
+ * A regular expression over a million values takes long, so it runs without the head lock: values
+ * never change, and the caller's pin keeps them. Their lists are then copied, and joined without
+ * the lock too. Series made meanwhile have ids from `limit` on and are left out of everything, or
+ * a value too new to have been looked at would count as matching.
  */
 #include "head_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define ALIVE_EVERY 4096u /* values looked at between two looks at the query's deadline */
+#define ALIVE_EVERY 4096u /* values or series between two looks at the query's deadline */
 
-struct found_lists {
-    VEC(struct postings) lists;
+struct term { /* one matcher */
+    const struct matcher *m;
+    bool want;        /* union of what it matches; else what it refuses is subtracted */
+    bool scan;        /* every value has to be looked at */
+    const struct head_pair **pairs;
+    size_t n;
+    struct postings ids; /* of a scan */
 };
 
 static struct postings of_pair(const struct head_pair *p)
@@ -21,75 +31,132 @@ static struct postings of_pair(const struct head_pair *p)
     return (struct postings){(uint32_t *)(uintptr_t)head_pair_ids(p), p->n};
 }
 
-/* Lists of the values that m matches (want) or refuses (!want). */
-static enum status each_value(const struct head *h, const struct query_ctx *ctx,
-                              const struct matcher *m, bool want, struct found_lists *ret,
-                              struct err *err)
+/* Step 1, under the lock: the pair of a literal, or all values to look at. */
+static void take_pairs(const struct head *h, struct term *t, struct arena *arena)
 {
-    const struct head_name *name = hmap_get(&h->name_of, m->name);
+    const struct head_name *name = hmap_get(&h->name_of, t->m->name);
+    bool set = t->m->op == MATCH_RE && t->m->set_n;
+    size_t n = t->m->op == MATCH_EQ ? 1 : t->m->set_n;
 
     if (!name)
-        return ST_OK;
-    if (want && (m->op == MATCH_EQ || (m->op == MATCH_RE && m->set_n))) {
-        for (size_t i = 0; i < (m->op == MATCH_EQ ? 1 : m->set_n); i++) {
-            struct head_pair *p = head_pair_find(h, name, m->op == MATCH_EQ ? m->value : m->set[i]);
+        return;
+    t->scan = !t->want || (t->m->op != MATCH_EQ && !set);
+    if (t->scan)
+        n = name->pairs.n;
+    t->pairs = arena_array(arena, n ? n : 1, sizeof(*t->pairs));
+    for (size_t i = 0; t->pairs && i < n; i++) {
+        const struct head_pair *p =
+            t->scan ? head_pair_at(h, name->pairs.p[i])
+                    : head_pair_find(h, name, set ? t->m->set[i] : t->m->value);
 
-            if (p && p->n)
-                vec_push(&ret->lists, of_pair(p));
-        }
-        return ST_OK;
+        if (p)
+            t->pairs[t->n++] = p;
     }
-    for (size_t i = 0; i < name->pairs.n; i++) {
-        const struct head_pair *p = head_pair_at(h, name->pairs.p[i]);
+}
+
+/* Step 2, without it: which values match, or are refused. */
+static enum status look(const struct query_ctx *ctx, struct term *t, struct err *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; t->scan && i < t->n; i++) {
+        const struct head_pair *p = t->pairs[i];
 
         if (i % ALIVE_EVERY == 0)
             TRY(query_alive(ctx, err));
-        if (p->n && matcher_matches(m, sv_make(p->value, p->value_n)) == want)
-            vec_push(&ret->lists, of_pair(p));
+        if (matcher_matches(t->m, sv_make(p->value, p->value_n)) == t->want)
+            t->pairs[kept++] = p;
     }
+    if (t->scan)
+        t->n = kept;
     return ST_OK;
 }
 
-static enum status union_of(const struct head *h, const struct query_ctx *ctx,
-                            const struct matcher *m, bool want, struct arena *arena,
-                            struct postings *ret, struct err *err)
+/* Step 3: their lists, copied under the lock, joined outside. */
+static void join(struct head *h, struct term *t, struct arena *arena)
 {
-    struct found_lists f = {0};
-    enum status st = each_value(h, ctx, m, want, &f, err);
+    struct postings *lists = arena_array(arena, t->n ? t->n : 1, sizeof(*lists));
 
-    if (st == ST_OK)
-        *ret = postings_or(arena, f.lists.p, f.lists.n);
-    vec_free(&f.lists);
-    return st;
+    rwlock_read(&h->lock);
+    for (size_t i = 0; lists && i < t->n; i++) {
+        struct postings x = of_pair(t->pairs[i]);
+
+        lists[i].p = arena_alloc(arena, x.n * sizeof(*x.p));
+        if (!lists[i].p)
+            break;
+        memcpy(lists[i].p, x.p, x.n * sizeof(*x.p));
+        lists[i].n = x.n;
+    }
+    rwlock_drop(&h->lock);
+    if (lists && !arena_over(arena))
+        t->ids = postings_or(arena, lists, t->n);
 }
 
-static enum status over(struct arena *arena, struct err *err)
+/* The union of a term; of literals under the lock, where a single list needs no copy. */
+static struct postings ids_of(struct term *t, struct arena *arena)
 {
-    if (!arena_over(arena))
-        return ST_OK;
-    return err_set(err, ST_LIMIT, "the selector needs more than %zu bytes for lists of series",
-                   arena->max_bytes);
+    struct postings *lists;
+
+    if (t->scan)
+        return t->ids;
+    if (t->n == 1)
+        return of_pair(t->pairs[0]);
+    lists = arena_array(arena, t->n ? t->n : 1, sizeof(*lists));
+    for (size_t i = 0; lists && i < t->n; i++)
+        lists[i] = of_pair(t->pairs[i]);
+    return lists ? postings_or(arena, lists, t->n) : (struct postings){NULL, 0};
 }
 
-enum status head_index_match(const struct head *h, const struct query_ctx *ctx,
+/* Step 4, under the lock: everything together, and out of the head's own lists. */
+static struct postings combine(const struct head *h, struct term *terms, size_t n, uint32_t limit,
+                               struct arena *arena)
+{
+    struct postings at = h->all, own;
+
+    for (size_t i = 0; i < n; i++)
+        if (terms[i].want)
+            at = postings_and(arena, at, ids_of(&terms[i], arena));
+    for (size_t i = 0; i < n; i++)
+        if (!terms[i].want)
+            at = postings_minus(arena, at, ids_of(&terms[i], arena));
+    while (at.n && at.p[at.n - 1] >= limit)
+        at.n--;
+    if (at.p != h->all.p)
+        return at;
+    own = (struct postings){arena_alloc(arena, at.n * sizeof(*at.p)), at.n};
+    if (own.p)
+        memcpy(own.p, at.p, at.n * sizeof(*at.p));
+    return own;
+}
+
+enum status head_index_match(struct head *h, const struct query_ctx *ctx,
                              const struct matcher *const *m, size_t n, struct arena *arena,
                              struct postings *ret, struct err *err)
 {
-    struct postings at = h->all, x = {0};
+    struct term *terms = arena_array(arena, n ? n : 1, sizeof(*terms));
+    uint32_t limit;
 
-    for (size_t i = 0; i < n && at.n; i++)
-        if (!matcher_matches_empty(m[i])) {
-            TRY(union_of(h, ctx, m[i], true, arena, &x, err));
-            at = postings_and(arena, at, x);
-            TRY(over(arena, err));
-        }
-    for (size_t i = 0; i < n && at.n; i++)
-        if (matcher_matches_empty(m[i])) {
-            TRY(union_of(h, ctx, m[i], false, arena, &x, err));
-            at = postings_minus(arena, at, x);
-            TRY(over(arena, err));
-        }
-    *ret = at;
+    rwlock_read(&h->lock);
+    limit = h->series.n;
+    for (size_t i = 0; terms && i < n; i++) {
+        terms[i].m = m[i];
+        terms[i].want = !matcher_matches_empty(m[i]);
+        take_pairs(h, &terms[i], arena);
+    }
+    rwlock_drop(&h->lock);
+    for (size_t i = 0; i < n && !arena_over(arena); i++) {
+        TRY(look(ctx, &terms[i], err));
+        if (terms[i].scan)
+            join(h, &terms[i], arena);
+    }
+    if (!arena_over(arena)) {
+        rwlock_read(&h->lock);
+        *ret = combine(h, terms, n, limit, arena);
+        rwlock_drop(&h->lock);
+    }
+    if (arena_over(arena))
+        return err_set(err, ST_LIMIT, "the selector needs more than %zu bytes for lists of series",
+                       arena->max_bytes);
     return ST_OK;
 }
 
@@ -137,7 +204,7 @@ static bool asks_all(struct head *h, const struct select_req *req)
     return s.min_ms >= req->range.from_ms && s.max_ms < req->range.to_ms;
 }
 
-/* Calls visit for the pairs of every series that matches and has samples in the range. */
+/* Calls visit for the pairs of every series that matches and has samples in the range. Pinned. */
 static enum status visit_pairs(struct head *h, const struct query_ctx *ctx,
                                const struct select_req *req,
                                void (*visit)(void *arg, uint32_t pair), void *arg,
@@ -148,14 +215,14 @@ static enum status visit_pairs(struct head *h, const struct query_ctx *ctx,
     enum status st;
 
     arena_init(&arena, (size_t)1 << 30);
-    rwlock_read(&h->lock);
     st = head_index_match(h, ctx, req->matchers, req->matchers_n, &arena, &ids, err);
+    rwlock_read(&h->lock);
     for (size_t i = 0; i < ids.n && st == ST_OK; i++) {
         const struct head_series *s = head_series_at(h, ids.p[i]);
         bool in;
 
-        if (i % ALIVE_EVERY == 0)
-            st = query_alive(ctx, err);
+        if (!s)
+            continue; /* evicted since: it had no samples */
         lock_take(head_stripe(h, s->id));
         in = head_series_overlaps(s, req->range);
         lock_drop(head_stripe(h, s->id));

@@ -108,6 +108,8 @@ static enum status take_series(struct head_set *s, const struct select_hints *hi
     for (size_t i = 0; i < ids.n; i++) {
         struct head_series *x = head_series_at(s->h, ids.p[i]);
 
+        if (!x)
+            continue; /* evicted since: it had no samples */
         if (hints->shards > 1 && x->shard_hash % hints->shards != hints->shard)
             continue;
         if (x->labels_n > labels_max)
@@ -125,11 +127,12 @@ static enum status resolve(struct head_set *s, const struct select_req *req, str
     enum status st;
 
     arena_init(&arena, MATCH_MAX);
-    rwlock_read(&s->h->lock);
     st = head_index_match(s->h, s->ctx, req->matchers, req->matchers_n, &arena, &ids, err);
-    if (st == ST_OK)
+    if (st == ST_OK) {
+        rwlock_read(&s->h->lock);
         st = take_series(s, &req->hints, ids, err);
-    rwlock_drop(&s->h->lock);
+        rwlock_drop(&s->h->lock);
+    }
     arena_fini(&arena);
     if (st == ST_OK && s->n > 1)
         qsort_r(s->series, s->n, sizeof(*s->series), by_labels, s->h);

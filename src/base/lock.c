@@ -80,10 +80,17 @@ void lock_drop(struct lock *l)
     must(pthread_mutex_unlock(&l->mutex));
 }
 
+/* A writer that waits holds back new readers: readers that overlap without end (appends of a busy
+ * tenant) would else keep it out for ever. Nobody reads twice, the ranks forbid it. */
 void rwlock_init(struct rwlock *l, enum lock_rank rank)
 {
+    pthread_rwlockattr_t attr;
+
     l->rank = rank;
-    must(pthread_rwlock_init(&l->rw, NULL));
+    must(pthread_rwlockattr_init(&attr));
+    must(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP));
+    must(pthread_rwlock_init(&l->rw, &attr));
+    must(pthread_rwlockattr_destroy(&attr));
 }
 
 void rwlock_fini(struct rwlock *l)

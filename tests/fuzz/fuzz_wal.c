@@ -56,7 +56,7 @@ static void records(const uint8_t *p, size_t n)
     struct db *d;
 
     must(db_open(&o, &d, &err) == ST_OK, err.msg);
-    while (cur_left(&c)) {
+    while (cur_left(&c) >= 3) {
         size_t want;
         char *body;
 
