@@ -135,40 +135,62 @@ struct dec {
     uint64_t delta, v;
 };
 
-static inline uint64_t get_dod(struct bits_in *b)
+/* The wide dods, which begin with "11". Out of line: they are rare. */
+static uint64_t get_wide_dod(struct bits_in *b)
 {
-    static const uint8_t width[] = {0, 14, 17, 20, 64};
-    /* The number of leading ones, at most four, is the size code. */
+    static const uint8_t width[] = {17, 20, 64};
+    /* the number of leading ones, at most four, is the size code */
     unsigned ones = (unsigned)__builtin_clzll(~bits_peek(b) | UINT64_C(1) << 59), n;
     uint64_t u;
 
+    assert(ones >= 2 && ones <= 4);
+    n = width[ones - 2];
     bits_skip(b, ones < 4 ? ones + 1 : 4);
-    if (ones == 0)
-        return 0;
-    n = width[ones];
     u = bits_get(b, n);
     if (n < 64 && u > UINT64_C(1) << (n - 1))
         u -= UINT64_C(1) << n;
     return u;
 }
 
-static inline void get_value(struct dec *d)
+/* The dod when it is short, from the word at hand; *used is what it took, 0 when it is wide. */
+static inline uint64_t short_dod(uint64_t w, unsigned *used)
 {
-    uint64_t w = bits_peek(&d->b);
+    uint64_t u;
 
     if (!(w >> 63)) {
-        bits_skip(&d->b, 1);
+        *used = 1;
+        return 0;
+    }
+    if (w >> 62 != 2) {
+        *used = 0;
+        return 0;
+    }
+    *used = 16;
+    u = w >> 48 & 0x3fff;
+    return u > 1 << 13 ? u - (1 << 14) : u;
+}
+
+/* The value step. `used` bits (16 at most) of the word w at the stream's place are behind us; as much
+ * as possible is taken out of the same word. */
+static inline void get_value(struct dec *d, uint64_t w, unsigned used)
+{
+    unsigned width;
+
+    w <<= used;
+    if (!(w >> 63)) {
+        bits_skip(&d->b, used + 1);
         return;
     }
     if (w >> 62 == 2) {
-        bits_skip(&d->b, 2);
         if (UNLIKELY(d->leading == NO_WINDOW)) {
             d->b.bad = true;
             return;
         }
+        used += 2;
+        w <<= 2;
+        width = 64 - d->leading - d->trailing;
     } else {
-        unsigned width = w >> 51 & 63;
-
+        width = w >> 51 & 63;
         width = width ? width : 64;
         d->leading = w >> 57 & 31;
         if (UNLIKELY(d->leading + width > 64)) {
@@ -176,9 +198,16 @@ static inline void get_value(struct dec *d)
             return;
         }
         d->trailing = 64 - d->leading - width;
-        bits_skip(&d->b, 13);
+        used += 13;
+        w <<= 13;
     }
-    d->v ^= bits_get(&d->b, 64 - d->leading - d->trailing) << d->trailing;
+    if (LIKELY(used + width <= 57)) {
+        d->v ^= w >> (64 - width) << d->trailing;
+        bits_skip(&d->b, used + width);
+        return;
+    }
+    bits_skip(&d->b, used);
+    d->v ^= bits_get(&d->b, width) << d->trailing;
 }
 
 static bool dec_begin(struct dec *d, struct sv data)
@@ -197,18 +226,27 @@ static bool dec_begin(struct dec *d, struct sv data)
 static inline bool dec_next(struct dec *d)
 {
     int64_t before = d->t_ms;
+    unsigned used = 0;
+    uint64_t w;
 
-    if (d->left == d->count) {
+    if (UNLIKELY(d->left == d->count)) {
         d->t_ms = bits_varint(&d->b);
         d->v = bits_get(&d->b, 64);
         return !d->b.bad;
     }
-    if (d->left == d->count - 1)
+    if (UNLIKELY(d->left == d->count - 1)) {
         d->delta = bits_uvarint(&d->b);
-    else
-        d->delta += get_dod(&d->b);
+        w = bits_peek(&d->b);
+    } else {
+        w = bits_peek(&d->b);
+        d->delta += short_dod(w, &used);
+        if (UNLIKELY(used == 0)) {
+            d->delta += get_wide_dod(&d->b);
+            w = bits_peek(&d->b);
+        }
+    }
     d->t_ms = (int64_t)((uint64_t)before + d->delta);
-    get_value(d);
+    get_value(d, w, used);
     return !d->b.bad && d->t_ms > before;
 }
 
