@@ -6,6 +6,7 @@
 #include "block_read_int.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -524,6 +525,64 @@ static void chunks_fill_several_files(void **state)
     chunk_file_fini(&cw);
 }
 
+/* --- many readers --- */
+
+struct reader {
+    struct block *block;
+    uint64_t series, samples;
+    bool failed;
+};
+
+static void *read_all(void *arg)
+{
+    struct select_req req = {NULL, 0, whole, {0}};
+    struct query_ctx ctx = {.clk = clk_system()};
+    struct reader *r = arg;
+    struct series_set *set;
+    struct samples s;
+    struct err err;
+    bool more = true;
+
+    samples_init(&s);
+    for (int i = 0; i < 3; i++) {
+        if (block_select(r->block, &ctx, &req, &set, &err) != ST_OK) {
+            r->failed = true;
+            break;
+        }
+        while (series_set_next(set, &more, &err) == ST_OK && more) {
+            r->failed |= series_set_read(set, &s, &err) != ST_OK;
+            r->series++;
+            r->samples += s.n;
+        }
+        series_set_close(set);
+    }
+    samples_fini(&s);
+    block_unref(r->block);
+    return NULL;
+}
+
+static void selects_run_beside_each_other(void **state)
+{
+    struct world *w = *state;
+    struct reader readers[4];
+    pthread_t threads[4];
+    struct block *b;
+    struct err err;
+
+    OK(block_open_dir(fs_posix(), w->block_dir, &b, &err));
+    for (int i = 0; i < 4; i++) {
+        readers[i] = (struct reader){block_ref(b), 0, 0, false};
+        assert_int_equal(pthread_create(&threads[i], NULL, read_all, &readers[i]), 0);
+    }
+    block_unref(b); /* the readers keep it; the last of them frees it */
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_false(readers[i].failed);
+        assert_int_equal(readers[i].series, 3 * SERIES);
+        assert_int_equal(readers[i].samples, 3 * w->meta.num_samples);
+    }
+}
+
 /* --- a disk that fails --- */
 
 struct said {
@@ -787,6 +846,7 @@ int main(void)
         cmocka_unit_test(unknown_encodings_are_refused_by_name),
         cmocka_unit_test(a_block_is_not_written_twice_nor_half),
         cmocka_unit_test(chunks_fill_several_files),
+        cmocka_unit_test(selects_run_beside_each_other),
         cmocka_unit_test(a_disk_that_fails_at_any_call_leaves_no_block),
         cmocka_unit_test(a_sound_block_has_no_findings),
         cmocka_unit_test(every_flipped_byte_is_found),
