@@ -172,6 +172,7 @@ static enum status in_one_flight(struct fe_run *r, struct value **ret, struct er
                            flight_age_ns(r, &mark), &leader);
 
         if (leader) {
+            r->flight = flight;
             st = evaluate(r, ret, err);
             fe_flight_land(r->fe->flights, flight, *ret, st, err, r->stats);
             break;

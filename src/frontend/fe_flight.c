@@ -83,6 +83,13 @@ struct fe_flight *fe_flight_join(struct fe_flights *f, struct sv key, int64_t no
     return flight;
 }
 
+void fe_flight_older(struct fe_flights *f, struct fe_flight *flight, int64_t began_ns)
+{
+    LOCK_SCOPE(&f->lock);
+    if (began_ns < flight->began_ns)
+        flight->began_ns = began_ns;
+}
+
 void fe_flight_land(struct fe_flights *f, struct fe_flight *own_flight, const struct value *value,
                     enum status st, const struct err *err, const struct fe_stats *stats)
 {

@@ -29,6 +29,7 @@ struct fe_run {
     int64_t lookback_ms;
     struct fe_stats *stats;
     struct account results;      /* of all pieces together */
+    struct fe_flight *flight;    /* that this leads, or NULL */
 };
 
 /* What has not settled is shared for min(step/2, this). */
@@ -134,6 +135,8 @@ void fe_flights_free(struct fe_flights *own_f);
  * flight that began more than max_age_ns ago is not joined: the caller leads a new one. */
 struct fe_flight *fe_flight_join(struct fe_flights *f, struct sv key, int64_t now_ns,
                                  int64_t max_age_ns, bool *ret_leader);
+/* What the leader shares is older than its flight: a tail that was evaluated at began_ns. */
+void fe_flight_older(struct fe_flights *f, struct fe_flight *flight, int64_t began_ns);
 /* value NULL: st and err are the outcome. Gives the leader's part of the flight back. */
 void fe_flight_land(struct fe_flights *f, struct fe_flight *own_flight, const struct value *value,
                     enum status st, const struct err *err, const struct fe_stats *stats);

@@ -179,8 +179,15 @@ static void look_up_tail(struct range *x)
         return;
     fe_key(&x->tail_key, x->run, &x->g, 'T', x->tail_from, x->to, NULL);
     buf_init(&item, ITEM_MAX);
-    if (get_fresh(x, &x->tail_key, &item))
-        x->tail = item_read(x, buf_view(&item));
+    if (get_fresh(x, &x->tail_key, &item)) {
+        struct cur c = cur_of(buf_view(&item));
+        int64_t began_ns = cur_varint(&c);
+
+        if (!c.bad)
+            x->tail = item_read(x, sv_make(c.p, cur_left(&c)));
+        if (x->tail && x->run->flight)
+            fe_flight_older(x->run->fe->flights, x->run->flight, began_ns);
+    }
     buf_fini(&item);
 }
 
@@ -378,6 +385,7 @@ static void store_tail(struct range *x)
     buf_clear(&x->tail_key);
     fe_key(&x->tail_key, x->run, &x->g, 'T', x->tail_from, x->to, NULL);
     buf_init(&item, ITEM_MAX);
+    buf_varint(&item, x->began_ns);
     if (item_of(x, x->tail_from, x->to, &item))
         x->run->fe->fresh->ops->set(x->run->fe->fresh, buf_view(&x->tail_key), buf_view(&item), ttl_ms);
     buf_fini(&item);

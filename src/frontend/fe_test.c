@@ -409,6 +409,7 @@ static void an_old_flight_is_not_joined(void **state)
     assert_true(leader);
     assert_ptr_not_equal(first, second);
     fe_flight_land(flights, first, NULL, ST_EXEC, &err, &stats); /* leaves the second where it is */
+    fe_flight_older(flights, second, 1060); /* it is older already */
     {
         struct passenger p = {.flights = flights};
 
@@ -419,6 +420,14 @@ static void an_old_flight_is_not_joined(void **state)
         fly(&p);
         assert_int_equal(p.st, ST_EXEC);
     }
+    /* A flight that shares an old tail is as old as that. */
+    first = fe_flight_join(flights, SV("key"), 2000, 50, &leader);
+    assert_true(leader);
+    fe_flight_older(flights, first, 1951);
+    second = fe_flight_join(flights, SV("key"), 2002, 50, &leader);
+    assert_true(leader);
+    fe_flight_land(flights, first, NULL, ST_EXEC, &err, &stats);
+    fe_flight_land(flights, second, NULL, ST_EXEC, &err, &stats);
     fe_flights_free(flights);
 }
 
