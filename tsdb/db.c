@@ -291,6 +291,7 @@ void db_mark(struct db *d, struct trange range, struct change_mark *ret)
 void db_settle(struct db *d)
 {
     db_forget(d);
+    head_tidy(d->head);
     head_book_settle(d->head);
 }
 

@@ -428,6 +428,7 @@ enum status db_cut(struct db *d, bool all, size_t *ret_n, struct err *err)
     db_forget(d);
     if (st == ST_OK && all)
         give_up_rest(d);
+    head_tidy(d->head);
     lock_take(&d->lock);
     d->cutting = false;
     lock_drop(&d->lock);

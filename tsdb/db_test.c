@@ -90,10 +90,17 @@ static void complete_windows_leave_the_head_and_nothing_changes(void **state)
     heap_free(want);
 }
 
+static void say_nothing(void *arg, const char *text)
+{
+    (void)arg;
+    (void)text;
+}
+
 static void the_blocks_are_sound_and_say_who_made_them(void **state)
 {
     struct world *w = *state;
     struct db_blocks blocks;
+    char dir[FS_PATH_MAX];
     struct err err = ERR_INIT;
 
     fill(w, 2, 5);
@@ -110,6 +117,8 @@ static void the_blocks_are_sound_and_say_who_made_them(void **state)
         assert_true(m->log_to > 0 && m->log_from <= m->log_to);
         assert_true(m->range.from_ms >= T0 + (int64_t)i * WINDOW);
         assert_true(m->range.to_ms <= T0 + (int64_t)(i + 1) * WINDOW);
+        fs_join(dir, w->blocks_dir, m->ulid);
+        OK(block_check(fs_posix(), dir, say_nothing, NULL, &err));
         if (i)
             assert_true(m->cut_seq > block_meta_of(blocks.p[i - 1])->cut_seq);
     }
@@ -192,6 +201,39 @@ static void an_idle_head_is_cut_and_lets_the_log_go(void **state)
     assert_true(s.log_needed_from == UINT64_MAX);
     assert_int_equal(s.series, 0);
     assert_false(db_wants_cut(w->db, 0));
+}
+
+static void an_empty_head_gives_its_memory_back(void **state)
+{
+    struct world *w = *state;
+    struct arena arena;
+    const struct query_ctx ctx = {.clk = clk_system(), .arena = &arena};
+    struct series_set *set;
+    struct err err = ERR_INIT;
+    char i[16];
+    char *want;
+
+    arena_init(&arena, 64 << 20);
+    for (int round = 0; round < 3; round++) {
+        for (int k = 0; k < 2000; k++) {
+            snprintf(i, sizeof(i), "%d-%d", round, k);
+            assert_int_equal(world_put(w, i, T0 + round, k), VERDICT_STORED);
+        }
+        assert_true(budget_used(&w->budget, BUDGET_HEAD) > 200 * 2000);
+        want = world_dump(w, ALL);
+        set = world_select(w, &ctx, ALL);
+        assert_int_equal(cut(w, true), 1);
+        assert_true(budget_used(&w->budget, BUDGET_HEAD) > 100 * 2000); /* the select looks on */
+        series_set_close(set);
+        db_settle(w->db); /* forgets, evicts */
+        db_settle(w->db);
+        OK(db_check(w->db, &err));
+        assert_true(budget_used(&w->budget, BUDGET_HEAD) < 8192);
+        assert_true(sizeof(struct db) + sizeof(struct head) < 16384);
+        world_expect(w, want);
+        heap_free(want);
+    }
+    arena_fini(&arena);
 }
 
 static void a_select_that_began_before_a_cut_misses_nothing(void **state)
@@ -541,6 +583,7 @@ int main(void)
         T(what_comes_late_after_a_cut_makes_a_block_beside_it),
         T(a_log_without_its_front_still_knows_every_series),
         T(an_idle_head_is_cut_and_lets_the_log_go),
+        T(an_empty_head_gives_its_memory_back),
         T(a_select_that_began_before_a_cut_misses_nothing),
         T(damaged_blocks_are_set_aside_and_leftovers_removed),
         T(a_kill_at_any_call_of_a_cut_loses_nothing),

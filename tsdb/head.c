@@ -124,6 +124,57 @@ void head_bury_due(struct head *h)
     }
 }
 
+static bool has_due_grave(struct head *h)
+{
+    LOCK_SCOPE(&h->pins.lock);
+    return h->pins.graves && (!h->pins.oldest || h->pins.oldest->gen >= h->pins.graves->gen);
+}
+
+/* No select is open and nothing waits to be buried. */
+static bool is_quiet(struct head *h)
+{
+    LOCK_SCOPE(&h->pins.lock);
+    return !h->pins.oldest && !h->pins.graves;
+}
+
+static void drop_scratch(struct head *h)
+{
+    struct head_scratch *s;
+
+    lock_take(&h->pins.lock);
+    s = h->scratch;
+    h->scratch = NULL;
+    h->scratch_n = 0;
+    lock_drop(&h->pins.lock);
+    while (s) {
+        struct head_scratch *next = s->next;
+
+        head_scratch_free(s);
+        s = next;
+    }
+}
+
+void head_tidy(struct head *h)
+{
+    bool trim;
+
+    rwlock_read(&h->lock);
+    trim = !h->live && h->all.p;
+    rwlock_drop(&h->lock);
+    if (!has_due_grave(h) && !(trim && is_quiet(h)))
+        return;
+    rwlock_write(&h->lock);
+    head_bury_due(h);
+    /* A select that pins from here on gets the lock later, and finds an empty index. */
+    if (!h->live && is_quiet(h)) {
+        head_index_trim(h);
+        head_slab_trim(&h->slab);
+        drop_scratch(h);
+    }
+    head_index_charge(h);
+    rwlock_drop(&h->lock);
+}
+
 static void book_stats(struct head *h, struct db_stats *ret)
 {
     struct head_book *b = &h->book;

@@ -23,8 +23,8 @@
 #define CREATE_GROUP  256u                 /* series parsed before the head is locked for them */
 #define PARSE_MAX     ((size_t)64 << 20)   /* of one group */
 #define RECORD_MAX    ((size_t)1 << 30)    /* of one batch; the log's own ceiling is lower */
-#define KEEP_BYTES    ((size_t)1 << 20)    /* a pooled scratch holds no more than this */
-#define SCRATCHES_MAX 8u
+#define KEEP_BYTES    ((size_t)512 << 10)  /* a pooled scratch holds no more than this */
+#define SCRATCHES_MAX 4u
 
 struct appending {
     struct head *h;

@@ -102,6 +102,17 @@ static void table_clear(struct head *h, struct head_table *t, uint32_t id)
     }
 }
 
+static uint64_t table_bytes(const struct head_table *t)
+{
+    struct head_dir *d = atomic_load_explicit(&t->dir, memory_order_relaxed);
+    uint64_t n = d ? d->cap * sizeof(d->seg[0]) : 0;
+
+    for (uint32_t i = 0; d && i < d->cap; i++)
+        if (atomic_load_explicit(&d->seg[i], memory_order_relaxed))
+            n += sizeof(struct head_seg);
+    return n;
+}
+
 static void table_fini(struct head_table *t)
 {
     struct head_dir *d = atomic_load_explicit(&t->dir, memory_order_relaxed);
@@ -533,14 +544,31 @@ size_t head_index_evict(struct head *h)
         h->all.n = left;
         purge_pairs(h);
         aliases_resize(h, h->live ? h->aliases.cap : 0, true);
-        if (!h->live) {
-            slots_resize(h, &h->series_slots, SLOTS_MIN);
-            slots_resize(h, &h->pair_slots, SLOTS_MIN);
-        }
     }
     head_bury_due(h);
     head_index_charge(h);
     return gone;
+}
+
+void head_index_trim(struct head *h)
+{
+    /* Ids of pairs may begin anew; those of series never do: an append on its way may hold one. */
+    assert(!h->live && !h->names.n);
+    aliases_resize(h, 0, false);
+    table_fini(&h->pairs);
+    h->pairs = (struct head_table){0};
+    heap_free(h->series_slots.p);
+    heap_free(h->pair_slots.p);
+    heap_free(h->all.p);
+    vec_free(&h->names);
+    vec_free(&h->free_pairs);
+    hmap_fini(&h->name_of);
+    hmap_init(&h->name_of);
+    h->series_slots = h->pair_slots = (struct head_slots){0};
+    h->all = (struct postings){0};
+    h->all_cap = 0;
+    atomic_store_explicit(&h->index_bytes, table_bytes(&h->series), memory_order_relaxed);
+    head_index_charge(h);
 }
 
 void head_index_fini(struct head *h)

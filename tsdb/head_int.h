@@ -54,6 +54,7 @@ struct head_slab {
 };
 void head_slab_init(struct head_slab *m, struct budget *budget);
 void head_slab_fini(struct head_slab *m);
+void head_slab_trim(struct head_slab *m); /* nothing handed out: gives the blocks back */
 void *head_slab_get(struct head_slab *m, size_t bytes);
 void head_slab_put(struct head_slab *m, void *p, size_t bytes); /* the same size; takes NULL */
 
@@ -278,6 +279,8 @@ bool head_pins_passed(struct head *h, uint64_t gen); /* no select older than gen
 /* `what` is handed to bury() once no select that is open now can see it any more. */
 void head_bury(struct head *h, void (*bury)(struct head *h, void *what), void *what);
 void head_bury_due(struct head *h); /* head lock for writing */
+/* Buries what is due and, when the head is empty, gives its memory back. Stepped, no lock held. */
+void head_tidy(struct head *h);
 void head_stats(struct head *h, struct db_stats *ret);
 enum status head_check(struct head *h, struct err *err);
 
@@ -340,6 +343,7 @@ void head_alias_put(struct head *h, struct hash128 alias, uint32_t id); /* write
 void head_alias_key(struct head *h, uint64_t key);                      /* write */
 /* Evicts every series without samples and what only they used. Write. */
 size_t head_index_evict(struct head *h);
+void head_index_trim(struct head *h); /* write; no series, no pair, no select: gives memory back */
 void head_index_fini(struct head *h);
 /* Views into pairs, which live as long as the series. out has room for labels_n. */
 struct labels head_series_labels(const struct head *h, const struct head_series *s,

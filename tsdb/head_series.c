@@ -30,7 +30,7 @@ void head_slab_init(struct head_slab *m, struct budget *budget)
     m->budget = budget;
 }
 
-void head_slab_fini(struct head_slab *m)
+static void slab_free(struct head_slab *m)
 {
     while (m->blocks) {
         struct head_slab_block *b = m->blocks;
@@ -39,7 +39,22 @@ void head_slab_fini(struct head_slab *m)
         heap_free(b);
     }
     budget_release(m->budget, BUDGET_HEAD, (int64_t)m->block_bytes);
+    m->block_bytes = 0;
+    m->at = m->end = NULL;
+    memset(m->free, 0, sizeof(m->free));
+}
+
+void head_slab_fini(struct head_slab *m)
+{
+    slab_free(m);
     lock_fini(&m->lock);
+}
+
+void head_slab_trim(struct head_slab *m)
+{
+    LOCK_SCOPE(&m->lock);
+    if (atomic_load_explicit(&m->used_bytes, memory_order_relaxed) == 0)
+        slab_free(m);
 }
 
 static void slab_more(struct head_slab *m)
