@@ -240,20 +240,23 @@ static void headers_that_lie_are_found(void **state)
 {
     char path[FS_PATH_MAX], *p;
     struct err err = ERR_INIT;
-    unsigned found = 0;
+    unsigned found = 0, found_offsets = 0;
     size_t n;
 
     fill(*state, 200);
     assert_true(fs_join(path, *state, "data.mdb"));
     OK(catalogue_pages_check(path, &err));
     OK(fs_read_file(fs_posix(), path, 1 << 24, &p, &n, &err));
-    for (size_t page = 2; page < n / 4096; page++) { /* lower, upper and the first offset */
+    for (size_t page = 2; page < n / 4096; page++) {
         OK(fs_write_file(fs_posix(), path, sv_make(p, n), &err));
-        write_at(*state, (off_t)(page * 4096 + 12), "\xff\xff\xff\xff\xff\xff", 6);
+        write_at(*state, (off_t)(page * 4096 + 12), "\xff\xff\xff\xff", 4); /* lower, upper */
         found += catalogue_pages_check(path, &err) == ST_CORRUPT;
+        OK(fs_write_file(fs_posix(), path, sv_make(p, n), &err));
+        write_at(*state, (off_t)(page * 4096 + 16), "\xfe\xff", 2); /* the first node's offset */
+        found_offsets += catalogue_pages_check(path, &err) == ST_CORRUPT;
     }
     heap_free(p);
-    assert_true(found > 2); /* the pages that are in use */
+    assert_true(found > 2 && found_offsets > 2); /* the pages that are in use */
 }
 
 static void *adder(void *arg)

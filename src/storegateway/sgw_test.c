@@ -165,6 +165,8 @@ static void make(struct fixture *f, const struct recipe *r, char dir[FS_PATH_MAX
     path_in(f, "made", made);
     OK(fs_mkdirs(fs_posix(), made, &err));
     ulid_of(r->no, m->ulid);
+    assert_true(fs_join(dir, made, m->ulid));
+    OK(fs_rmtree(fs_posix(), dir, &err)); /* of an earlier time */
     m->range = (struct trange){r->from_ms, r->to_ms};
     m->level = 1;
     m->cut_seq = r->cut_seq;
@@ -186,7 +188,6 @@ static void make(struct fixture *f, const struct recipe *r, char dir[FS_PATH_MAX
         OK(block_writer_series(w, (struct labels){l, 2}, chunks.p, chunks.n, s.n, &err));
     }
     OK(block_writer_finish(w, m, &err));
-    assert_true(fs_join(dir, made, m->ulid));
     samples_fini(&s);
     heap_free(m);
 }
@@ -503,6 +504,9 @@ static void a_damaged_block_is_left_out_and_said_so(void **state)
     OK(b->ops->del(b, sv_of(key), &err));
     sync_now(f);
     answer_is(f, ALL, NULL, "000:0=0 000:1=1 000:2=2 ");
+    ship(f, &r[1]); /* and comes back sound: nobody bears it a grudge */
+    sync_now(f);
+    answer_is(f, ALL, NULL, "000:0=0 000:1=1 000:2=2 001:0=0 001:1=1 001:2=2 ");
 }
 
 static void a_block_that_lacks_a_file_is_damaged_one_that_left_is_not(void **state)
