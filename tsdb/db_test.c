@@ -3,6 +3,7 @@
 #include "db_world.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 
 #define ALL ((struct trange){INT64_MIN, INT64_MAX})
@@ -427,6 +428,151 @@ static void a_full_disk_stops_a_cut_and_nothing_else(void **state)
     heap_free(want);
 }
 
+/* --- a disk that forgets at a power cut what was not synced --- */
+struct forgetful {
+    struct fs fs;
+    pthread_mutex_t mutex; /* the syncer and the test */
+    struct {
+        char path[256];
+        int fd;
+        off_t synced;
+    } file[1024];
+    size_t n;
+};
+static struct forgetful forgetful; /* the test's disk */
+
+static int f_open(const struct fs *fs, const char *path, int flags, mode_t mode)
+{
+    struct forgetful *f = &forgetful;
+    int fd = fs_posix()->ops->open(fs, path, flags, mode);
+    size_t i = 0;
+
+    if (fd < 0 || !(flags & (O_WRONLY | O_RDWR)))
+        return fd;
+    pthread_mutex_lock(&f->mutex);
+    while (i < f->n && strcmp(f->file[i].path, path) != 0)
+        i++;
+    if (i == f->n) {
+        if (i == sizeof(f->file) / sizeof(f->file[0]) || strlen(path) >= sizeof(f->file[i].path))
+            abort();
+        memcpy(f->file[i].path, path, strlen(path) + 1);
+        f->file[i].synced = 0;
+        f->n++;
+    }
+    f->file[i].fd = fd;
+    pthread_mutex_unlock(&f->mutex);
+    return fd;
+}
+
+static int f_close(const struct fs *fs, int fd)
+{
+    struct forgetful *f = &forgetful;
+
+    pthread_mutex_lock(&f->mutex);
+    for (size_t i = 0; i < f->n; i++)
+        if (f->file[i].fd == fd)
+            f->file[i].fd = -1;
+    pthread_mutex_unlock(&f->mutex);
+    return fs_posix()->ops->close(fs, fd);
+}
+
+static int f_sync(const struct fs *fs, int fd)
+{
+    struct forgetful *f = &forgetful;
+    off_t end = lseek(fd, 0, SEEK_END);
+
+    pthread_mutex_lock(&f->mutex);
+    for (size_t i = 0; i < f->n; i++)
+        if (f->file[i].fd == fd)
+            f->file[i].synced = end;
+    pthread_mutex_unlock(&f->mutex);
+    (void)fs;
+    return 0;
+}
+
+static int f_rename(const struct fs *fs, const char *from, const char *to)
+{
+    struct forgetful *f = &forgetful;
+    size_t n = strlen(from);
+
+    pthread_mutex_lock(&f->mutex);
+    for (size_t i = 0; i < f->n; i++)
+        if (strncmp(f->file[i].path, from, n) == 0) { /* a file, or all of a folder */
+            char rest[256], *path = f->file[i].path;
+
+            snprintf(rest, sizeof(rest), "%s", path + n);
+            snprintf(path, sizeof(f->file[i].path), "%s%s", to, rest);
+        }
+    pthread_mutex_unlock(&f->mutex);
+    return fs_posix()->ops->rename(fs, from, to);
+}
+
+static void power_cut(struct world *w, struct world *ret)
+{
+    struct forgetful *f = &forgetful;
+
+    pthread_mutex_lock(&f->mutex); /* nothing is synced while it is copied */
+    world_copy(w, ret);
+    for (size_t i = 0; i < f->n; i++) {
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s%s", ret->dir, f->file[i].path + strlen(w->dir));
+        if (access(path, F_OK) == 0)
+            assert_int_equal(truncate(path, f->file[i].synced), 0);
+    }
+    pthread_mutex_unlock(&f->mutex);
+}
+
+/* Samples of one series, a minute apart: what is there after a power cut is a beginning of what was
+ * sent, at least as long as what was acknowledged. */
+static void what_was_acknowledged_survives_a_power_cut(void **state)
+{
+    struct fs_ops ops = *fs_posix()->ops;
+    struct err err = ERR_INIT;
+    size_t n;
+
+    (void)state;
+    ops.open = f_open;
+    ops.close = f_close;
+    ops.fdatasync = f_sync;
+    ops.rename = f_rename;
+    for (int round = 0; round < 12; round++) {
+        struct world w, after;
+        int sent = 0, acked = 0, there = 0;
+        char *have;
+
+        memset(&forgetful, 0, sizeof(forgetful));
+        forgetful.fs.ops = &ops;
+        pthread_mutex_init(&forgetful.mutex, NULL);
+        world_init(&w);
+        world_down(&w);
+        w.fs = w.wal_fs = &forgetful.fs;
+        w.sync = WAL_SYNC_ALWAYS;
+        world_up(&w);
+        for (; sent < 300 + round * 20; sent++) {
+            assert_int_equal(world_put(&w, "a", T0 + sent * 60000, 0), VERDICT_STORED);
+            if (sent % 13 == round) {
+                OK(wal_wait(w.wal, w.res.log_pos, &err));
+                acked = sent + 1;
+            }
+            if (sent % 100 == 99 && round % 3) {
+                OK(db_cut(w.db, round % 3 == 2, &n, &err));
+                world_trim(&w);
+            }
+        }
+        power_cut(&w, &after);
+        world_up(&after);
+        have = world_dump(&after, ALL);
+        for (const char *at = have; (at = strchr(at, ' ')); at++, there++)
+            assert_int_equal(atoll(at), there * 60000);
+        assert_in_range(there, acked, sent);
+        heap_free(have);
+        world_fini(&after);
+        world_fini(&w);
+        pthread_mutex_destroy(&forgetful.mutex);
+    }
+}
+
 static void names_and_values_come_from_head_and_blocks(void **state)
 {
     struct world *w = *state;
@@ -588,6 +734,7 @@ int main(void)
         T(damaged_blocks_are_set_aside_and_leftovers_removed),
         T(a_kill_at_any_call_of_a_cut_loses_nothing),
         T(a_full_disk_stops_a_cut_and_nothing_else),
+        T(what_was_acknowledged_survives_a_power_cut),
         T(names_and_values_come_from_head_and_blocks),
         T(appends_selects_and_cuts_run_beside_each_other),
     };

@@ -26,7 +26,8 @@ struct world_clk {
 struct world {
     struct world_clk clk;
     struct budget budget;
-    const struct fs *fs; /* the db's; the log has the real one */
+    const struct fs *fs, *wal_fs; /* real ones unless a test says otherwise */
+    enum wal_sync sync;           /* WAL_SYNC_OFF: a kill keeps what was written */
     char dir[64], wal_dir[80], blocks_dir[80];
     uint64_t segment_bytes;
     struct wal *wal;
@@ -51,10 +52,10 @@ static inline enum status world_visit(void *arg, const struct wal_record *rec, s
 
 static inline void world_up(struct world *w)
 {
-    struct wal_opts o = {.fs = fs_posix(),
+    struct wal_opts o = {.fs = w->wal_fs ? w->wal_fs : fs_posix(),
                          .clk = clk_system(),
                          .dir = w->wal_dir,
-                         .sync = WAL_SYNC_OFF, /* a kill keeps what was written */
+                         .sync = w->sync,
                          .segment_bytes = w->segment_bytes};
     struct db_opts d = {.fs = w->fs,
                         .clk = &w->clk.clk,
@@ -115,6 +116,7 @@ static inline void world_init(struct world *w)
     w->clk.mono_ns = 1;
     budget_init(&w->budget, 0);
     w->fs = fs_posix();
+    w->sync = WAL_SYNC_OFF;
     w->segment_bytes = 16384;
     world_folder(dir, sizeof(dir));
     world_dirs(w, dir);
@@ -141,6 +143,7 @@ static inline void world_copy(const struct world *w, struct world *ret)
     ret->clk.wall_ms = T0 + 1000 * WINDOW;
     budget_init(&ret->budget, 0);
     ret->fs = fs_posix();
+    ret->sync = WAL_SYNC_OFF;
     ret->segment_bytes = w->segment_bytes;
     ret->rules = w->rules;
     world_folder(dir, sizeof(dir));
