@@ -649,12 +649,12 @@ static void the_tail_is_shared_for_a_moment_and_no_longer(void **state)
     r.f.mono_ns += INT64_C(200000000); /* min(step / 2, 10 s) is over */
     assert_true(last_point(&r, q) == -1);
     /* What settles is not taken from a tail that was evaluated before. */
-    q.end_ms -= 1000;
-    q.start_ms -= 1000;
+    q.end_ms -= 151000; /* its bucket goes on to 4 * DAY - 1000 and stays open */
+    q.start_ms -= 151000;
     before = last_point(&r, q);
-    fake_write(&r.f, ls, 4 * DAY - 2000, -3); /* above the edge: nobody counts it */
+    fake_write(&r.f, ls, 4 * DAY - 152000, -3); /* above the edge: nobody counts it */
     assert_true(last_point(&r, q) == before);
-    r.f.edge_ms = 4 * DAY;
+    r.f.edge_ms = 4 * DAY - 100000;
     assert_true(last_point(&r, q) == -3);
     rig_stop(&r);
 }
