@@ -194,7 +194,7 @@ static double constant_of(const struct ev *ev, enum fn_id id, int64_t t_ms)
     case FN_START: return (double)p->start_ms / 1000;
     case FN_END: return (double)promql_end_ms(p) / 1000;
     case FN_RANGE: return (double)(promql_end_ms(p) - p->start_ms) / 1000;
-    case FN_STEP: return p->start_ms == promql_end_ms(p) ? 0 : (double)p->step_ms / 1000;
+    case FN_STEP: return (double)p->step_ms / 1000;
     default: break;
     }
     assert(!"function without arguments");

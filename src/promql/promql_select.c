@@ -75,6 +75,16 @@ enum status promql_series_next(struct ev *ev, struct series_set *s, bool *ret_mo
     return ST_OK;
 }
 
+/* The series' samples; while they are looked at they are held. */
+static enum status series_read(struct ev *ev, struct series_set *s, struct samples *out,
+                                      struct err *err)
+{
+    TRY(series_set_read(s, out, err));
+    TRY(promql_hold(ev, out->n, err));
+    promql_release(ev, out->n);
+    return ST_OK;
+}
+
 static int64_t ref_at(const struct sel_op *s, size_t i)
 {
     return promql_ref_ms(&s->op.grid, i, s->has_at, s->at_ms, s->offset_ms);
@@ -341,7 +351,7 @@ static enum status source_next(struct rsource *src, bool *ret_more, struct err *
     TRY(promql_series_next(src->ev, s->set, ret_more, err));
     if (!*ret_more)
         return ST_OK;
-    TRY(series_set_read(s->set, &s->buf, err));
+    TRY(series_read(src->ev, s->set, &s->buf, err));
     src->ev->samples += s->buf.n;
     split(s);
     src->cur.labels = s->set->labels;

@@ -348,25 +348,62 @@ struct prow *promql_rowset_next(struct rowset *s)
 
 /* --- merging equal labels ------------------------------------------------------------------- */
 
+/* Digests of the label sets that passed: 16 bytes a series. The seed is random, so that nobody
+ * can make two sets meet. */
+struct digests {
+    struct hash128 *slots; /* all zero: empty */
+    size_t n, cap;         /* cap: a power of two */
+};
+
 struct merge_op {
     struct op op;
     struct rowset set;
     bool strict, filled;
-    struct labtab seen; /* when rows pass through */
+    struct digests seen; /* when rows pass through */
 };
 
+static bool digest_put(struct hash128 *slots, size_t cap, struct hash128 h)
+{
+    size_t at = h.lo & (cap - 1);
+
+    for (; slots[at].lo || slots[at].hi; at = (at + 1) & (cap - 1))
+        if (slots[at].lo == h.lo && slots[at].hi == h.hi)
+            return false;
+    slots[at] = h;
+    return true;
+}
+
+static enum status digests_grow(struct ev *ev, struct digests *d, struct err *err)
+{
+    size_t cap = d->cap ? d->cap * 2 : LABTAB_SLOTS_MIN;
+    struct hash128 *slots;
+    void *p;
+
+    TRY(promql_alloc(ev, cap * sizeof(*slots), &p, err));
+    slots = p;
+    for (size_t i = 0; i < d->cap; i++)
+        if (d->slots[i].lo || d->slots[i].hi)
+            digest_put(slots, cap, d->slots[i]);
+    d->slots = slots;
+    d->cap = cap;
+    return ST_OK;
+}
+
 /* With one metric name a dropped name makes no two series equal, unless type or unit labels told
- * them apart: rows pass through, and the table of what passed tells that rare case. */
+ * them apart: rows pass through, and the digests of what passed tell that rare case. */
 static enum status merge_pass(struct merge_op *m, struct prow **ret, struct err *err)
 {
-    size_t i;
-    bool fresh;
+    struct digests *d = &m->seen;
 
     TRY(promql_next(m->op.child, ret, err));
     if (!*ret)
         return ST_OK;
-    TRY(promql_labtab_put(&m->seen, (*ret)->labels, &i, &fresh, err));
-    return fresh ? ST_OK : promql_same_labelset(err);
+    if (d->cap <= d->n * 2)
+        TRY(digests_grow(m->op.ev, d, err));
+    d->n++;
+    return digest_put(d->slots, d->cap, labels_hash((*ret)->labels, m->op.ev->seed))
+               ? ST_OK
+               : promql_same_labelset(err);
 }
 
 static enum status merge_next(struct op *o, struct prow **ret, struct err *err)
@@ -387,7 +424,6 @@ static void merge_close(struct op *o)
     struct merge_op *m = (struct merge_op *)o;
 
     promql_rowset_fini(&m->set);
-    promql_labtab_fini(&m->seen);
 }
 
 enum status promql_build_merge(struct ev *ev, struct op *child, bool strict, struct op **ret,
@@ -400,7 +436,6 @@ enum status promql_build_merge(struct ev *ev, struct op *child, bool strict, str
     m->strict = strict;
     m->op.one_name = child->one_name;
     promql_rowset_init(&m->set, ev, child->grid.n);
-    promql_labtab_init(&m->seen, ev);
     *ret = &m->op;
     return ST_OK;
 }
