@@ -1,7 +1,7 @@
 /* One tenant's storage on this node: the head, and the local blocks beside it. */
 #include "base/log.h"
-#include "model/merge.h"
 #include "head_int.h"
+#include "model/merge.h"
 
 #include <assert.h>
 #include <stdio.h>

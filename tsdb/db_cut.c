@@ -123,8 +123,8 @@ static enum status chunks_of(struct sv copied, struct arena *arena, struct chunk
     size_t n = 0;
     bool disjoint = true;
 
-    *ret = (struct chunk_list){.p = arena_array(arena, copied.n / sizeof(struct head_copy) + 1,
-                                                sizeof(struct chunk))};
+    *ret = (struct chunk_list){
+        .p = arena_array(arena, copied.n / sizeof(struct head_copy) + 1, sizeof(struct chunk))};
     *ret_samples = 0;
     while (at.n && ret->p) {
         struct head_copy head;
@@ -170,9 +170,9 @@ static enum status write_series(struct cutting *c, struct block_writer *w, struc
         lock_take(head_stripe(c->h, s->id));
         head_series_copy(s, (struct trange){0, 0}, true, c->number, &copy);
         lock_drop(head_stripe(c->h, s->id));
-        st = buf_ok(&copy) ? chunks_of(buf_view(&copy), &arena, &chunks, &samples, err)
-                           : err_set(err, ST_LIMIT, "chunks of one series over %zu bytes",
-                                     COPY_MAX);
+        st = buf_ok(&copy)
+                 ? chunks_of(buf_view(&copy), &arena, &chunks, &samples, err)
+                 : err_set(err, ST_LIMIT, "chunks of one series over %zu bytes", COPY_MAX);
         if (st == ST_OK)
             st = block_writer_series(w, head_series_labels(c->h, s, room), chunks.p, chunks.n,
                                      samples, err);

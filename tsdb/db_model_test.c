@@ -1,6 +1,7 @@
 /* The db against a naive twin: random batches in and out of order, cuts, restarts, kills, trimmed
  * logs, selects held open across all of it. The twin keeps every stored sample in a plain list per
- * series, first written wins; it foretells what must be stored, and what may be refused only when. */
+ * series, first written wins; it foretells what must be stored, and what may be refused only when.
+ */
 #include "db_world.h"
 
 #define SERIES 24

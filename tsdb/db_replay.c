@@ -6,8 +6,9 @@
  * a cut is undone by the end.
  *
  * References are resolved by definitions of the record's own epoch (wal_record.h); series get new
- * ids in the order in which they are met. What is malformed, or has lost its definition to damage, is
- * counted and logged, and does not keep the server from starting; a record of a newer version does.
+ * ids in the order in which they are met. What is malformed, or has lost its definition to damage,
+ * is counted and logged, and does not keep the server from starting; a record of a newer version
+ * does.
  */
 #include "base/log.h"
 #include "head_int.h"
@@ -79,8 +80,7 @@ static enum status define(struct head *h, struct arena *arena, const struct wal_
     return ST_OK;
 }
 
-static void put(struct head *h, const struct wal_item *item, uint64_t epoch,
-                struct head_tallies *t)
+static void put(struct head *h, const struct wal_item *item, uint64_t epoch, struct head_tallies *t)
 {
     struct head_series *s = series_of(h, item->ref, epoch);
     int64_t t_ms = item->sample.t_ms;
@@ -151,8 +151,7 @@ static void end_cut(struct head *h, const struct wal_cut *cut)
 }
 
 static enum status apply(struct head *h, struct wal_reader *r, const struct wal_item *item,
-                         struct arena *arena, struct head_tallies *t, uint64_t pos,
-                         struct err *err)
+                         struct arena *arena, struct head_tallies *t, uint64_t pos, struct err *err)
 {
     switch ((enum wal_record_type)r->type) {
     case WAL_SERIES: return define(h, arena, item, r->epoch, err);

@@ -280,9 +280,9 @@ static void damaged_blocks_are_set_aside_and_leftovers_removed(void **state)
     fill(w, 1, 5);
     assert_int_equal(cut(w, true), 3);
     db_blocks(w->db, &blocks);
-    snprintf(cmd, sizeof(cmd), "printf x > %s/%s/meta.json; mkdir %s/%s.tmp %s/mine",
-             w->blocks_dir, block_meta_of(blocks.p[1])->ulid, w->blocks_dir,
-             "01ARZ3NDEKTSV4RRFFQ69G5FAV", w->blocks_dir);
+    snprintf(cmd, sizeof(cmd), "printf x > %s/%s/meta.json; mkdir %s/%s.tmp %s/mine", w->blocks_dir,
+             block_meta_of(blocks.p[1])->ulid, w->blocks_dir, "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+             w->blocks_dir);
     db_blocks_free(&blocks);
     assert_int_equal(system(cmd), 0);
     log_set_level(LOG_ERROR + 1);
@@ -300,8 +300,8 @@ static void damaged_blocks_are_set_aside_and_leftovers_removed(void **state)
 struct nth_fs {
     struct fs fs;
     struct world *w;
-    int calls, at;  /* acts at this call; -1 never */
-    bool fails;     /* that call and all after it fail, else the disk is copied */
+    int calls, at; /* acts at this call; -1 never */
+    bool fails;    /* that call and all after it fail, else the disk is copied */
     struct world crashed;
     bool did;
 };

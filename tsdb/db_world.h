@@ -1,7 +1,7 @@
 /* tsdb/db_world.h
  *
- * For the tests of the db alone: a database in a folder of its own with its log and an injected clock,
- * that can be closed, copied as a crash would leave it, and opened again.
+ * For the tests of the db alone: a database in a folder of its own with its log and an injected
+ * clock, that can be closed, copied as a crash would leave it, and opened again.
  */
 #ifndef ENGRAM_TSDB_DB_WORLD_H
 #define ENGRAM_TSDB_DB_WORLD_H

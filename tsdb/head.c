@@ -1,4 +1,5 @@
-/* The life of a head, the pins of open selects, figures and the check. The whole picture: HEAD.md. */
+/* The life of a head, the pins of open selects, figures and the check. The whole picture: HEAD.md.
+ */
 #include "head_int.h"
 
 #include <assert.h>
@@ -241,7 +242,8 @@ static enum status check_all(struct head *h, struct err *err)
             return err_set(err, ST_CORRUPT, "head: windows not in order");
     }
     if (samples != in_windows || samples != atomic_load(&h->samples))
-        return err_set(err, ST_CORRUPT, "head: series hold %llu samples, windows %llu, counted %llu",
+        return err_set(err, ST_CORRUPT,
+                       "head: series hold %llu samples, windows %llu, counted %llu",
                        (unsigned long long)samples, (unsigned long long)in_windows,
                        (unsigned long long)atomic_load(&h->samples));
     return ST_OK;

@@ -5,12 +5,12 @@
  *   enter the book, log, apply       still under them: log order is apply order, for every series
  *   leave the book
  *
- * Why writer locks per run of ids, all at once, and not one lock per series in turn: a batch must be
- * stored whole or not at all when the log refuses it, so its verdicts have to hold until the log has
- * taken the record, and that is only so while nobody else appends to these series. A sender's series
- * were made together, so their ids are neighbours and a batch takes one or two of the 32 locks;
- * senders run beside each other. Readers are not kept waiting: they share only the stripes, which
- * are taken for the moment in which a sample goes into its chunk.
+ * Why writer locks per run of ids, all at once, and not one lock per series in turn: a batch must
+ * be stored whole or not at all when the log refuses it, so its verdicts have to hold until the log
+ * has taken the record, and that is only so while nobody else appends to these series. A sender's
+ * series were made together, so their ids are neighbours and a batch takes one or two of the 32
+ * locks; senders run beside each other. Readers are not kept waiting: they share only the stripes,
+ * which are taken for the moment in which a sample goes into its chunk.
  *
  * A duplicate may be a sample that is not durable yet: its answer waits for the log like the first.
  */
@@ -20,10 +20,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CREATE_GROUP  256u                 /* series parsed before the head is locked for them */
-#define PARSE_MAX     ((size_t)64 << 20)   /* of one group */
-#define RECORD_MAX    ((size_t)1 << 30)    /* of one batch; the log's own ceiling is lower */
-#define KEEP_BYTES    ((size_t)512 << 10)  /* a pooled scratch holds no more than this */
+#define CREATE_GROUP  256u                /* series parsed before the head is locked for them */
+#define PARSE_MAX     ((size_t)64 << 20)  /* of one group */
+#define RECORD_MAX    ((size_t)1 << 30)   /* of one batch; the log's own ceiling is lower */
+#define KEEP_BYTES    ((size_t)512 << 10) /* a pooled scratch holds no more than this */
 #define SCRATCHES_MAX 4u
 
 struct appending {
@@ -161,8 +161,8 @@ static enum status parse(struct appending *a, uint32_t row, struct newcomer *ret
 
     *ret_ok = false;
     if (arena_over(&a->s->arena))
-        return err_set(err, ST_TOOBIG, "labels of %u series take more than %zu bytes",
-                       CREATE_GROUP, PARSE_MAX);
+        return err_set(err, ST_TOOBIG, "labels of %u series take more than %zu bytes", CREATE_GROUP,
+                       PARSE_MAX);
     if (st != ST_OK) {
         refuse_row(a, row, st == ST_LIMIT ? VERDICT_MANY_LABELS : VERDICT_BAD_LABEL, why_err.msg,
                    (struct labels){0});
@@ -250,10 +250,10 @@ static enum status find_series(struct appending *a, struct err *err)
 /* --- verdicts --- */
 struct judging {
     struct head_series *series;
-    bool has;        /* the newest sample, this batch's included */
+    bool has; /* the newest sample, this batch's included */
     int64_t last_ms;
     double last_f;
-    bool has_late;   /* the last late sample of this batch */
+    bool has_late; /* the last late sample of this batch */
     int64_t late_ms;
     double late_f;
     uint32_t late_n;
@@ -328,8 +328,7 @@ static void note_sample(struct appending *a, const struct judging *j, const stru
         a->st |= x->st_ms != 0;
         head_tally_add(&a->s->tallies, head_window_of(a->h, x->t_ms), x->t_ms, 1);
     } else if (v != VERDICT_DUPLICATE && !a->ret->why[0]) {
-        first_refusal(a, v, verdict_text(v), &x->t_ms,
-                      head_series_labels(a->h, j->series, room));
+        first_refusal(a, v, verdict_text(v), &x->t_ms, head_series_labels(a->h, j->series, room));
     }
 }
 

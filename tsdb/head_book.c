@@ -2,18 +2,18 @@
  * often what lies below the sealed edge was changed.
  *
  * Windows and epochs. A batch enters before its records are appended: it learns the epoch, and its
- * samples are registered with their windows. An epoch (wal_record.h) begins when a sample of a newer
- * window arrives or after a cut, so that the log is held as long as its oldest uncut window wants it
- * and no longer. Registered before appended: whoever reads the log's position first and asks for
- * log_needed_from second can't miss records that are on their way.
+ * samples are registered with their windows. An epoch (wal_record.h) begins when a sample of a
+ * newer window arrives or after a cut, so that the log is held as long as its oldest uncut window
+ * wants it and no longer. Registered before appended: whoever reads the log's position first and
+ * asks for log_needed_from second can't miss records that are on their way.
  *
- * The sealed edge. db_settle() proposes "newest sample - 60 s" together with the log's position, and
- * once the log is durable up to there the edge moves. A batch leaves after its samples are in place
- * and bumps the granules of all that lie below the edge *or the proposal* as they stand then:
+ * The sealed edge. db_settle() proposes "newest sample - 60 s" together with the log's position,
+ * and once the log is durable up to there the edge moves. A batch leaves after its samples are in
+ * place and bumps the granules of all that lie below the edge *or the proposal* as they stand then:
  *   - it left before the edge was proposed: the proposal's position covers it;
- *   - it leaves later: it bumps. A reader who did not see its samples has the counter from before the
- *     bump in its mark, and its answer is never found again.
- * Until such late samples are durable, the mark's settled_ms stays below them.
+ *   - it leaves later: it bumps. A reader who did not see its samples has the counter from before
+ * the bump in its mark, and its answer is never found again. Until such late samples are durable,
+ * the mark's settled_ms stays below them.
  */
 #include "head_int.h"
 
@@ -287,8 +287,8 @@ void head_book_mark(struct head *h, struct trange range, struct change_mark *ret
     if (to < from)
         to = from;
     *ret = (struct change_mark){.boot = h->opts.boot, .settled_ms = b->settled_ms};
-    ret->counters = hash128(b->granules.p + from, (to - from) * sizeof(*b->granules.p),
-                            b->all_count);
+    ret->counters =
+        hash128(b->granules.p + from, (to - from) * sizeof(*b->granules.p), b->all_count);
     if (b->late_min_ms < ret->settled_ms)
         ret->settled_ms = b->late_min_ms;
 }

@@ -61,8 +61,7 @@ static void grow_dir(struct head *h, struct head_table *t, uint32_t want)
     d = heap_zalloc(sizeof(*d) + cap * sizeof(d->seg[0]));
     d->cap = cap;
     for (uint32_t i = 0; old && i < old->cap; i++)
-        atomic_store_explicit(&d->seg[i],
-                              atomic_load_explicit(&old->seg[i], memory_order_relaxed),
+        atomic_store_explicit(&d->seg[i], atomic_load_explicit(&old->seg[i], memory_order_relaxed),
                               memory_order_relaxed);
     atomic_store_explicit(&t->dir, d, memory_order_release);
     counted(h, (int64_t)((cap - (old ? old->cap : 0)) * sizeof(d->seg[0])));
@@ -190,8 +189,7 @@ static void slot_del(struct head_slots *t, uint32_t hash, uint32_t id)
 /* --- pairs --- */
 static uint32_t pair_hash(const struct head *h, const struct head_name *name, struct sv value)
 {
-    uint64_t x =
-        hash64(value.p, value.n, h->hash_key + name->id * UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t x = hash64(value.p, value.n, h->hash_key + name->id * UINT64_C(0x9e3779b97f4a7c15));
 
     return (uint32_t)(x ^ (x >> 32));
 }

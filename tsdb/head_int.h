@@ -1,17 +1,16 @@
 /* tsdb/head_int.h
  *
- * What the files of the live half share: the head (the newest samples of one tenant, in memory), and
- * the db around it. How it fits together, locks and failures: tsdb/HEAD.md.
+ * What the files of the live half share: the head (the newest samples of one tenant, in memory),
+ * and the db around it. How it fits together, locks and failures: tsdb/HEAD.md.
  *
  * Locks, outermost first, with what they guard:
  *   db       struct db: blocks, the state of the running cut. Never held over I/O.
  *   head     struct head: the tables, index and alias cache. An append holds it for reading from
- *            its first look-up to its end, so whoever holds it for writing sees no append half done.
- *   alias    struct head_pins, scratch pool
- *   series_stripe (writers[])  who may append to a series, or cut it: a batch takes all it needs, in
- *            ascending order
- *   series (stripes[])  the data of a series against its readers: taken for moments, one at a time
- *   symbols  the slabs, and the book; never both
+ *            its first look-up to its end, so whoever holds it for writing sees no append half
+ * done. alias    struct head_pins, scratch pool series_stripe (writers[])  who may append to a
+ * series, or cut it: a batch takes all it needs, in ascending order series (stripes[])  the data of
+ * a series against its readers: taken for moments, one at a time symbols  the slabs, and the book;
+ * never both
  */
 #ifndef ENGRAM_TSDB_HEAD_INT_H
 #define ENGRAM_TSDB_HEAD_INT_H
@@ -29,13 +28,13 @@
 
 #include <stdatomic.h>
 
-#define HEAD_WRITERS      32u   /* runs of HEAD_WRITER_RUN ids */
+#define HEAD_WRITERS      32u /* runs of HEAD_WRITER_RUN ids */
 #define HEAD_WRITER_SHIFT 10
-#define HEAD_STRIPES      64u   /* runs of 64 ids: a batch in order of creation changes rarely */
+#define HEAD_STRIPES      64u /* runs of 64 ids: a batch in order of creation changes rarely */
 #define HEAD_STRIPE_SHIFT 6
 #define HEAD_NONE         UINT32_MAX
-#define HEAD_LATE_MAX     120u  /* late samples of a series before they become a chunk */
-#define HEAD_LATE_CHUNKS  1024u /* late chunks of a series: its ceiling */
+#define HEAD_LATE_MAX     120u            /* late samples of a series before they become a chunk */
+#define HEAD_LATE_CHUNKS  1024u           /* late chunks of a series: its ceiling */
 #define HEAD_TIME_MAX     (INT64_MAX / 4) /* beyond, windows and differences could overflow */
 #define HEAD_GRANULE_MS   INT64_C(7200000)
 #define HEAD_SLACK_MS     60000 /* the sealed edge stays this far behind the newest sample */
@@ -59,11 +58,11 @@ void *head_slab_get(struct head_slab *m, size_t bytes);
 void head_slab_put(struct head_slab *m, void *p, size_t bytes); /* the same size; takes NULL */
 
 /* --- one series --- */
-struct head_chunk { /* closed: never changes but for `cut` */
+struct head_chunk {          /* closed: never changes but for `cut` */
     struct head_chunk *next; /* older */
     int64_t first_ms;
-    uint32_t span_ms;       /* last - first: a chunk never leaves its window */
-    uint32_t cut;           /* number of the cut that took it; 0 none */
+    uint32_t span_ms; /* last - first: a chunk never leaves its window */
+    uint32_t cut;     /* number of the cut that took it; 0 none */
     uint16_t n_bytes, count;
     bool late;
     uint8_t data[];
@@ -83,14 +82,14 @@ struct head_series {
     uint64_t shard_hash;       /* labels_hash(labels, 0).lo, for select_hints.shard */
     struct head_chunk *chunks; /* newest first; late ones overlap others in time */
     struct head_late *late;
-    struct chunk_xor open;     /* p NULL: none; t_ms and v stay those of the newest sample */
-    int64_t first_ms;          /* of the open chunk */
-    uint32_t id, hash;         /* hash: in the series table */
-    uint32_t def_gen;          /* generation of the epoch that has its definition; 0 none */
-    uint32_t in_batch;         /* while a batch is judged: 1 + its last row of this series */
+    struct chunk_xor open; /* p NULL: none; t_ms and v stay those of the newest sample */
+    int64_t first_ms;      /* of the open chunk */
+    uint32_t id, hash;     /* hash: in the series table */
+    uint32_t def_gen;      /* generation of the epoch that has its definition; 0 none */
+    uint32_t in_batch;     /* while a batch is judged: 1 + its last row of this series */
     uint16_t labels_n, late_chunks;
     bool has_newest;
-    uint32_t pairs[];          /* in label order */
+    uint32_t pairs[]; /* in label order */
 };
 
 /* --- the index --- */
@@ -128,7 +127,7 @@ struct head_dir {
 struct head_slots { /* open addressing, hash -> id; cap a power of two */
     struct {
         uint32_t hash, id; /* id HEAD_NONE: empty */
-    } *p;
+    } * p;
     uint32_t cap, n;
 };
 struct head_aliases { /* alias -> series id; forgets everything when full */
@@ -167,15 +166,15 @@ struct head_granule {
     uint64_t count;
 };
 struct head_book {
-    struct lock lock; /* symbols */
+    struct lock lock;                  /* symbols */
     VEC(struct head_window) windows;   /* ascending */
     VEC(struct head_granule) granules; /* ascending */
-    uint64_t epoch;      /* of new records */
-    uint32_t gen;        /* number of the epoch in this process, from 1 */
-    bool epoch_open;     /* false: the next append begins a new one */
-    int64_t epoch_window; /* newest window that the epoch has seen */
+    uint64_t epoch;                    /* of new records */
+    uint32_t gen;                      /* number of the epoch in this process, from 1 */
+    bool epoch_open;                   /* false: the next append begins a new one */
+    int64_t epoch_window;              /* newest window that the epoch has seen */
     bool has_newest;
-    int64_t newest_ms;   /* of all samples ever applied */
+    int64_t newest_ms; /* of all samples ever applied */
     int64_t settled_ms, proposed_ms;
     uint64_t proposed_pos;
     bool proposed;
@@ -198,11 +197,11 @@ struct head_pend {
     struct head_series *series;
     struct batch_sample sample;
 };
-struct head_row { /* one batch_series */
+struct head_row {  /* one batch_series */
     uint32_t id;   /* HEAD_NONE: not known yet, or refused */
     uint32_t next; /* 1 + the next row of the same series */
     uint8_t verdict;
-    bool first;    /* the first row of its series */
+    bool first; /* the first row of its series */
 };
 struct head_gather {
     struct batch_sample sample;
@@ -228,7 +227,7 @@ struct head_opts {
 };
 struct head {
     struct head_opts opts;
-    struct wal *wal; /* borrowed; NULL during replay */
+    struct wal *wal;    /* borrowed; NULL during replay */
     struct rwlock lock; /* head: tables, index, aliases */
     struct head_table series, pairs;
     struct head_slots series_slots, pair_slots;
@@ -241,7 +240,7 @@ struct head {
     uint64_t hash_key;
     uint32_t live; /* series */
     struct head_aliases aliases;
-    uint64_t alias_key; /* of the batches seen; another one empties the cache */
+    uint64_t alias_key;           /* of the batches seen; another one empties the cache */
     _Atomic uint64_t index_bytes; /* heap memory of all of the above */
     uint64_t index_charged;
 
@@ -255,18 +254,19 @@ struct head {
     _Atomic uint64_t samples, chunk_bytes; /* floats held; bytes of closed and open chunks */
     _Atomic int64_t touched_ns;            /* monotonic: the last append */
 
-    struct { /* replay only: one thread */
+    struct {              /* replay only: one thread */
         struct head_ref { /* open addressing; epoch 1 + the record's, 0: empty */
             uint64_t epoch;
             uint32_t ref, id;
-        } *refs;
+        } * refs;
         size_t refs_cap, refs_n;
         struct head_tallies lost; /* samples whose definition is not there, by window */
         uint64_t begin_pos, begin_lost;
         uint32_t begin_cut;
     } replay;
 
-    uint32_t cut, cut_done; /* number of the running or last cut; all up to cut_done are in blocks */
+    uint32_t cut,
+        cut_done; /* number of the running or last cut; all up to cut_done are in blocks */
 };
 
 /* head.c: life cycle, pins and graves, stats, check */
@@ -338,7 +338,7 @@ void *head_table_at(const struct head_table *t, uint32_t id);
 struct head_series *head_index_find(const struct head *h, struct labels ls, uint32_t hash);
 struct head_series *head_index_add(struct head *h, struct labels ls, uint32_t hash); /* write */
 uint32_t head_index_hash(const struct head *h, struct labels ls);
-uint32_t head_alias_get(const struct head *h, struct hash128 alias); /* HEAD_NONE: not known */
+uint32_t head_alias_get(const struct head *h, struct hash128 alias);    /* HEAD_NONE: not known */
 void head_alias_put(struct head *h, struct hash128 alias, uint32_t id); /* write */
 void head_alias_key(struct head *h, uint64_t key);                      /* write */
 /* Evicts every series without samples and what only they used. Write. */
@@ -403,11 +403,11 @@ enum status head_label_values(struct head *h, const struct query_ctx *ctx, struc
 struct db {
     struct db_opts opts; /* strings are own copies */
     struct head *head;
-    struct lock lock; /* db: all below */
+    struct lock lock;           /* db: all below */
     VEC(struct block *) blocks; /* ascending cut_seq */
     bool cutting;
-    bool idle;            /* db_wants_cut() found the head idle */
-    uint64_t forget_gen;  /* cuts up to head.cut_done leave the head once this has passed; 0 none */
+    bool idle;           /* db_wants_cut() found the head idle */
+    uint64_t forget_gen; /* cuts up to head.cut_done leave the head once this has passed; 0 none */
 };
 /* db_cut.c: samples of finished cuts leave the head when no older select is open. */
 void db_forget(struct db *d);

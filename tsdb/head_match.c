@@ -1,5 +1,5 @@
-/* Matchers against the index of a head: which series they all match, and the label names and values of
- * those.
+/* Matchers against the index of a head: which series they all match, and the label names and values
+ * of those.
  *
  * A matcher that can't match an absent label is a union of postings; one that can is what is left
  * when the values that it refuses are taken away. The first kind comes first, so that the second
@@ -19,8 +19,8 @@
 
 struct term { /* one matcher */
     const struct matcher *m;
-    bool want;        /* union of what it matches; else what it refuses is subtracted */
-    bool scan;        /* every value has to be looked at */
+    bool want; /* union of what it matches; else what it refuses is subtracted */
+    bool scan; /* every value has to be looked at */
     const struct head_pair **pairs;
     size_t n;
     struct postings ids; /* of a scan */
@@ -45,9 +45,9 @@ static void take_pairs(const struct head *h, struct term *t, struct arena *arena
         n = name->pairs.n;
     t->pairs = arena_array(arena, n ? n : 1, sizeof(*t->pairs));
     for (size_t i = 0; t->pairs && i < n; i++) {
-        const struct head_pair *p =
-            t->scan ? head_pair_at(h, name->pairs.p[i])
-                    : head_pair_find(h, name, set ? t->m->set[i] : t->m->value);
+        const struct head_pair *p = t->scan
+                                        ? head_pair_at(h, name->pairs.p[i])
+                                        : head_pair_find(h, name, set ? t->m->set[i] : t->m->value);
 
         if (p)
             t->pairs[t->n++] = p;
@@ -207,8 +207,7 @@ static bool asks_all(struct head *h, const struct select_req *req)
 /* Calls visit for the pairs of every series that matches and has samples in the range. Pinned. */
 static enum status visit_pairs(struct head *h, const struct query_ctx *ctx,
                                const struct select_req *req,
-                               void (*visit)(void *arg, uint32_t pair), void *arg,
-                               struct err *err)
+                               void (*visit)(void *arg, uint32_t pair), void *arg, struct err *err)
 {
     struct arena arena;
     struct postings ids = {0};

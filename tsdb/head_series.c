@@ -394,22 +394,21 @@ static void copy_chunks(const struct head_series *s, struct trange r, bool cut_o
             }
         for (size_t i = take; i-- > 0;)
             copy_one(out,
-                     (struct head_copy){few[i]->first_ms, head_chunk_last(few[i]),
-                                        few[i]->n_bytes, few[i]->count},
+                     (struct head_copy){few[i]->first_ms, head_chunk_last(few[i]), few[i]->n_bytes,
+                                        few[i]->count},
                      few[i]->data);
         n = skip;
     }
 }
 
-void head_series_copy(const struct head_series *s, struct trange range, bool cut_only,
-                      uint32_t cut, struct buf *out)
+void head_series_copy(const struct head_series *s, struct trange range, bool cut_only, uint32_t cut,
+                      struct buf *out)
 {
     copy_chunks(s, range, cut_only, cut, out);
     if (cut_only)
         return;
     if (s->open.p && s->first_ms < range.to_ms && s->open.t_ms >= range.from_ms)
-        copy_one(out,
-                 (struct head_copy){s->first_ms, s->open.t_ms, s->open.n_bytes, s->open.count},
+        copy_one(out, (struct head_copy){s->first_ms, s->open.t_ms, s->open.n_bytes, s->open.count},
                  s->open.p);
     if (s->late)
         copy_one(out,

@@ -154,9 +154,10 @@ enum status wal_read_open(struct wal_reader *r, uint8_t type, struct sv body, st
     if (r->cur.bad)
         return err_set(err, ST_CORRUPT, "log record of type %u: cut short in its head", type);
     if (version != WAL_RECORD_VERSION || (flags & ~FLAG_ST))
-        return err_set(err, ST_INVALID,
-                       "log record of type %u: version %u, flags %#x; this program knows version %u",
-                       type, version, flags, WAL_RECORD_VERSION);
+        return err_set(
+            err, ST_INVALID,
+            "log record of type %u: version %u, flags %#x; this program knows version %u", type,
+            version, flags, WAL_RECORD_VERSION);
     return ST_OK;
 }
 

@@ -5,15 +5,16 @@
  * Epochs. A record names series by 32-bit references, and segments are dropped from the front, so
  * a definition must never lie in front of the samples that need it. Every record therefore carries
  * an epoch: the log position after which all records of that epoch lie. A series is defined anew
- * before its first sample of each epoch, and a reference is resolved by definitions of its own epoch
- * alone. So whoever keeps the log from epoch + 1 on keeps everything that the samples need; and a
- * definition lost to damage can lose samples, but never give them to another series.
+ * before its first sample of each epoch, and a reference is resolved by definitions of its own
+ * epoch alone. So whoever keeps the log from epoch + 1 on keeps everything that the samples need;
+ * and a definition lost to damage can lose samples, but never give them to another series.
  *
  * Where a sample goes (open chunk or late buffer) is not logged: it follows from the order of the
  * records, which is the order in which they were applied.
  *
  * Threads: plain functions. Memory: decoded views point into the body.
- * Errors:  ST_CORRUPT, with the place; ST_INVALID: of a newer program, named. Format: drawn at the top of tsdb/wal_record.c.
+ * Errors:  ST_CORRUPT, with the place; ST_INVALID: of a newer program, named. Format: drawn at the
+ * top of tsdb/wal_record.c.
  */
 #ifndef ENGRAM_TSDB_WAL_RECORD_H
 #define ENGRAM_TSDB_WAL_RECORD_H
@@ -25,9 +26,9 @@
 #include "model/trange.h"
 
 enum wal_record_type {
-    WAL_SERIES = 1,    /* definitions: reference and labels */
-    WAL_SAMPLES = 2,   /* float samples */
-    WAL_HISTS = 3,     /* native histograms, as their protobuf message */
+    WAL_SERIES = 1,  /* definitions: reference and labels */
+    WAL_SAMPLES = 2, /* float samples */
+    WAL_HISTS = 3,   /* native histograms, as their protobuf message */
     WAL_EXEMPLARS = 4,
     WAL_METADATA = 5,
     WAL_CUT_BEGIN = 6, /* a cut of one window starts: what lies before belongs to it */
@@ -72,7 +73,7 @@ struct wal_reader {
 };
 struct wal_item {
     uint32_t ref;
-    struct sv labels; /* WAL_SERIES: wire form; WAL_EXEMPLARS: of the exemplar */
+    struct sv labels;           /* WAL_SERIES: wire form; WAL_EXEMPLARS: of the exemplar */
     struct batch_sample sample; /* WAL_SAMPLES; WAL_HISTS: t_ms, st_ms; WAL_EXEMPLARS: t_ms, f */
     struct sv wire;             /* WAL_HISTS */
     struct batch_metadata metadata;
