@@ -50,41 +50,6 @@ void fe_free(struct fe *f)
     heap_free(f);
 }
 
-/* Duration expressions have become plain values, of the whole request: pieces must not work them out
- * again from their own. */
-static void fix_durations(struct expr *e)
-{
-    switch (e->kind) {
-    case EXPR_NUMBER:
-    case EXPR_STRING: break;
-    case EXPR_VECTOR: e->vector.time.offset_expr = NULL; break;
-    case EXPR_MATRIX:
-        e->matrix.range_expr = NULL;
-        fix_durations(e->matrix.selector);
-        break;
-    case EXPR_SUBQUERY:
-        e->subquery.time.offset_expr = e->subquery.range_expr = e->subquery.step_expr = NULL;
-        fix_durations(e->subquery.e);
-        break;
-    case EXPR_CALL:
-        for (size_t i = 0; i < e->call.args.n; i++)
-            fix_durations(e->call.args.p[i]);
-        break;
-    case EXPR_AGGREGATE:
-        if (e->aggregate.param)
-            fix_durations(e->aggregate.param);
-        fix_durations(e->aggregate.e);
-        break;
-    case EXPR_BINARY:
-        fix_durations(e->binary.l);
-        fix_durations(e->binary.r);
-        break;
-    case EXPR_UNARY: fix_durations(e->unary.e); break;
-    case EXPR_PAREN: fix_durations(e->paren.e); break;
-    case EXPR_STEP_INVARIANT: fix_durations(e->invariant.e); break;
-    }
-}
-
 /* Text to a tree whose times are those of the whole request, and its canonical text. */
 static enum status prepare(struct fe_run *r, struct err *err)
 {
@@ -98,7 +63,6 @@ static enum status prepare(struct fe_run *r, struct err *err)
 
     TRY(promql_parse(r->ctx->arena, q->text, &r->fe->opts.promql, &r->expr, err));
     TRY(promql_durations(r->expr, &p, err));
-    fix_durations(r->expr);
     promql_bind(r->expr, q->start_ms, q->end_ms);
     buf_init(&text, TEXT_MAX);
     promql_print(&text, r->expr);

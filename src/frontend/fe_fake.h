@@ -34,6 +34,7 @@ struct fake {
     _Atomic int selects;
     _Atomic int slow_ms; /* each select takes this long, in real time */
     bool incomplete;
+    void (*during)(struct fake *f); /* called once, when an evaluation has read all it wants */
 };
 
 static inline int64_t fake_wall(const struct clk *c)
@@ -125,6 +126,12 @@ static inline enum status fake_next(struct series_set *s, bool *ret_more, struct
         }
     }
     *ret_more = false;
+    if (set->f->during) {
+        void (*during)(struct fake *f) = set->f->during;
+
+        set->f->during = NULL;
+        during(set->f);
+    }
     s->outcome.complete = !set->f->incomplete;
     return ST_OK;
 }

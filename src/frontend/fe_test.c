@@ -440,6 +440,7 @@ struct rig {
     struct limits limits;
     struct who who;
     struct promql_opts promql;
+    struct metrics *metrics;
     _Atomic bool canceled;
 };
 
@@ -462,6 +463,7 @@ static void rig_start(struct rig *r)
     struct fe_opts o = {.storage = &r->f.base,
                         .cache = r->cache,
                         .clk = &r->f.clk,
+                        .metrics = r->metrics = metrics_new(),
                         .promql = r->promql,
                         .timeout_ms = 60000,
                         .max_samples = 50000000,
@@ -474,6 +476,7 @@ static void rig_stop(struct rig *r)
 {
     fe_free(r->fe);
     r->cache->ops->close(r->cache);
+    metrics_free(r->metrics);
     fake_fini(&r->f);
 }
 
@@ -617,6 +620,53 @@ static void enforced_matchers_share_nothing(void **state)
     rig_stop(&r);
 }
 
+static void write_late(struct fake *f)
+{
+    struct label room[2] = {{SV("__name__"), SV("m_total")}, {SV("a"), SV("0")}};
+
+    fake_write(f, (struct labels){room, 2}, 4 * DAY - 7200000 - 1, -5);
+}
+
+static void write_then_settle(struct fake *f)
+{
+    write_late(f);
+    f->edge_ms = 4 * DAY - 3600000;
+}
+
+static void what_changes_during_an_evaluation_is_not_kept(void **state)
+{
+    struct rig r = {0};
+    struct fe_query q = range_query("m_total", 4 * DAY - 10800000, 4 * DAY - 7200000, 60000);
+
+    (void)state;
+    for (int pass = 0; pass < 4; pass++) {
+        struct answer a, b;
+        double stored;
+
+        rig_start(&r);
+        q.range = pass < 2;
+        q.start_ms = q.range ? 4 * DAY - 10800000 : q.end_ms;
+        if (pass % 2)
+            r.f.edge_ms = 4 * DAY - 10800000; /* it settles while it is evaluated, uncounted */
+        r.f.during = pass % 2 ? write_then_settle : write_late;
+        stored = metric_get(r.fe->m_stored);
+        ask(&r, q, &a);
+        assert_int_equal(a.st, ST_OK);
+        assert_null(r.f.during);
+        assert_true(metric_get(r.fe->m_stored) <= stored + 1); /* the bucket that was not touched */
+        arena_fini(&a.arena);
+        ask(&r, q, &a);
+        q.no_cache = true;
+        ask(&r, q, &b);
+        q.no_cache = false;
+        assert_true(value_eq(a.v, b.v));
+        assert_true(a.v->rows[0].f[a.v->rows[0].n - 1] == -5);
+        arena_fini(&a.arena);
+        arena_fini(&b.arena);
+        rig_stop(&r);
+    }
+}
+
 static double last_point(struct rig *r, struct fe_query q)
 {
     struct answer a;
@@ -661,7 +711,7 @@ static void the_tail_is_shared_for_a_moment_and_no_longer(void **state)
 
 static void pieces_mean_what_the_whole_means(void **state)
 {
-    static const char *const texts[] = {"max_over_time(m_total[range()])", "m_total offset range() / 2",
+    static const char *const texts[] = {"count_over_time(m_total[range()])", "m_total offset range() / 2",
                                         "m_total @ start()", "sum(m_total @ end())",
                                         "sum_over_time(m_total[step() * 3])"};
     struct rig r = {.promql = {.duration_expr = true}};
@@ -811,6 +861,7 @@ int main(void)
         cmocka_unit_test(rows_beyond_the_limit_go_after_the_cache),
         cmocka_unit_test(an_incomplete_answer_is_given_but_not_kept),
         cmocka_unit_test(enforced_matchers_share_nothing),
+        cmocka_unit_test(what_changes_during_an_evaluation_is_not_kept),
         cmocka_unit_test(the_tail_is_shared_for_a_moment_and_no_longer),
         cmocka_unit_test(pieces_mean_what_the_whole_means),
         cmocka_unit_test(who_asks_the_same_waits_for_one_evaluation),
