@@ -628,5 +628,7 @@ enum status head_append(struct head *h, const struct batch *batch, const struct 
         rwlock_drop(&h->lock);
     }
     scratch_give(h, a.s);
+    if (st != ST_OK)
+        memset(ret, 0, sizeof(*ret)); /* verdicts without a log count for nothing */
     return st;
 }

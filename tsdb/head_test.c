@@ -559,6 +559,116 @@ static void matchers_find_what_they_should(void **state)
     assert_int_equal(count_matches(w, MATCH_EQ, "absent", "x"), 0);
 }
 
+static void the_alias_cache_has_a_ceiling(void **state)
+{
+    struct world *w = *state;
+    struct err err = ERR_INIT;
+    struct db_stats s;
+
+    for (int k = 0; k < 3000; k++) { /* one series, spelt in many ways */
+        char x[16];
+        struct label ls[3] = {{SV(LABEL_NAME), SV("m")}, {SV("i"), SV("a")}, {{x, 0}, SV("")}};
+        struct one o;
+
+        snprintf(x, sizeof(x), "x%d", k);
+        ls[2].name = sv_of(x);
+        begin(&o);
+        OK(batch_put(&o.b, (struct labels){ls, 3}, T0 + k, k, &err));
+        OK(send_batch(w, &o, &err));
+        assert_int_equal(w->res.samples[VERDICT_STORED], 1);
+    }
+    head_stats(w->db.head, &s);
+    assert_int_equal(s.series, 1);
+    assert_true(w->db.head->aliases.n <= 1024 && w->db.head->aliases.cap <= 2048);
+}
+
+static void shards_are_disjoint_and_whole_and_limits_hold(void **state)
+{
+    struct world *w = *state;
+    struct matcher *m;
+    const struct query_ctx ctx = {.clk = clk_system()};
+    struct select_req req = {.matchers = (const struct matcher *const *)&m,
+                             .matchers_n = 1,
+                             .range = {INT64_MIN, INT64_MAX}};
+    struct err err = ERR_INIT;
+    size_t seen[100] = {0}, n = 0;
+    char i[8];
+
+    for (int k = 0; k < 100; k++) {
+        snprintf(i, sizeof(i), "%d", k);
+        put1(w, "m", i, T0, 1);
+    }
+    OK(matcher_new(MATCH_EQ, SV(LABEL_NAME), SV("m"), &m, &err));
+    for (uint32_t shard = 0; shard < 7; shard++) {
+        struct series_set *set;
+        bool more;
+
+        req.hints.shard = shard;
+        req.hints.shards = 7;
+        OK(head_select(w->db.head, &ctx, &req, &set, &err));
+        while (series_set_next(set, &more, &err) == ST_OK && more) {
+            assert_int_equal(labels_hash(set->labels, 0).lo % 7, shard);
+            seen[atoi(labels_get(set->labels, SV("i")).p)]++;
+        }
+        series_set_close(set);
+    }
+    for (int k = 0; k < 100; k++)
+        assert_int_equal(seen[k], 1);
+    req.hints = (struct select_hints){.limit = 9};
+    for (int round = 0; round < 2; round++) {
+        struct series_set *set;
+        bool more;
+
+        OK(head_select(w->db.head, &ctx, &req, &set, &err));
+        for (n = 0; series_set_next(set, &more, &err) == ST_OK && more;)
+            n++;
+        series_set_close(set);
+        assert_int_equal(n, round ? 0 : 9);
+        req.range = (struct trange){T0 + 1, INT64_MAX}; /* nothing there */
+    }
+    matcher_free(m);
+}
+
+/* A query that is not wanted any more, or has no memory left, stops with its own status. */
+static void selects_stop_when_told(void **state)
+{
+    struct world *w = *state;
+    _Atomic bool canceled = true;
+    struct account mem;
+    struct matcher *m;
+    struct query_ctx ctx = {.clk = clk_system(), .canceled = &canceled};
+    struct select_req req = {.matchers = (const struct matcher *const *)&m,
+                             .matchers_n = 1,
+                             .range = {INT64_MIN, INT64_MAX}};
+    struct series_set *set;
+    struct samples s;
+    struct err err = ERR_INIT;
+    bool more;
+
+    put1(w, "m", "a", T0, 1);
+    OK(matcher_new(MATCH_RE, SV(LABEL_NAME), SV("m.+|m"), &m, &err));
+    assert_int_equal(head_select(w->db.head, &ctx, &req, &set, &err), ST_CANCELED);
+    canceled = false;
+    OK(head_select(w->db.head, &ctx, &req, &set, &err));
+    canceled = true;
+    assert_int_equal(series_set_next(set, &more, &err), ST_CANCELED);
+    series_set_close(set);
+    canceled = false;
+    account_init(&mem, &w->budget, BUDGET_QUERY, 4);
+    ctx.mem = &mem;
+    assert_int_equal(head_select(w->db.head, &ctx, &req, &set, &err), ST_LIMIT);
+    account_init(&mem, &w->budget, BUDGET_QUERY, 8);
+    OK(head_select(w->db.head, &ctx, &req, &set, &err));
+    OK(series_set_next(set, &more, &err));
+    samples_init(&s);
+    assert_int_equal(series_set_read(set, &s, &err), ST_LIMIT);
+    samples_fini(&s);
+    series_set_close(set);
+    assert_int_equal(mem.used, 0);
+    account_fini(&mem);
+    matcher_free(m);
+}
+
 static void marks_change_below_the_sealed_edge_alone(void **state)
 {
     struct world *w = *state;
@@ -637,6 +747,7 @@ static void a_refused_log_leaves_nothing_stored(void **state)
             *batch_add_metadata(&o.b) = *md;
     }
     assert_int_not_equal(send_batch(w, &o, &err), ST_OK);
+    assert_int_equal(w->res.samples[VERDICT_STORED], 0);
     head_stats(w->db.head, &s);
     assert_int_equal(s.samples, 1);
     OK(head_check(w->db.head, &err));
@@ -757,6 +868,9 @@ int main(void)
         T(samples_without_their_definition_are_lost_not_misplaced),
         T(records_cut_short_anywhere_are_refused),
         T(matchers_find_what_they_should),
+        T(the_alias_cache_has_a_ceiling),
+        T(shards_are_disjoint_and_whole_and_limits_hold),
+        T(selects_stop_when_told),
         T(marks_change_below_the_sealed_edge_alone),
         T(the_edge_never_passes_the_wall_clock),
         T(a_refused_log_leaves_nothing_stored),
