@@ -303,6 +303,7 @@ static void write_job(void *arg)
 static void enqueue(struct mc *m, struct sv key, const struct sv *value, int64_t ttl_ms)
 {
     struct job *j = heap_new(struct job);
+    size_t bytes;
 
     j->mc = m;
     wire_key(j->key, key);
@@ -314,12 +315,11 @@ static void enqueue(struct mc *m, struct sv key, const struct sv *value, int64_t
     buf_init(&j->item, SIZE_MAX);
     if (value)
         item_write(&j->item, key, *value);
-    if (m->queued_bytes + j->item.n + sizeof(*j) <= m->opts.queue_max_bytes) {
-        m->queued_bytes += j->item.n + sizeof(*j);
-        if (workq_put(m->writer, write_job, j))
-            return;
-        m->queued_bytes -= j->item.n + sizeof(*j);
-    }
+    bytes = j->item.n + sizeof(*j);
+    if (atomic_fetch_add(&m->queued_bytes, bytes) + bytes <= m->opts.queue_max_bytes &&
+        workq_put(m->writer, write_job, j))
+        return;
+    m->queued_bytes -= bytes;
     metric_inc(m->dropped);
     buf_fini(&j->item);
     heap_free(j);

@@ -839,7 +839,7 @@ static void too_many_waiting_is_429(void **state)
     (void)state;
     rig_start(&r);
     r.limits.max_outstanding_requests_per_tenant = 2;
-    r.f.slow_ms = 200;
+    r.f.slow_ms = 900; /* long enough for all ten to have asked */
     for (int i = 0; i < 10; i++) {
         int64_t start = DAY + i * 3600000;
 
