@@ -312,6 +312,8 @@ static enum status agg_fill(struct agg_op *a, struct err *err)
     }
     for (size_t i = 0; i < a->groups.n; i++)
         finish(a, &a->groups.p[i]);
+    if (a->param)
+        check_quantile(a); /* after what is inside: of equal annotations the last one's place counts */
     a->filled = true;
     return ST_OK;
 }
@@ -356,10 +358,8 @@ enum status promql_build_agg(struct ev *ev, const struct expr *e, const struct g
     TRY(promql_op_new(ev, sizeof(*a), &ops, g, NULL, &a, err));
     a->e = e;
     promql_labtab_init(&a->tab, ev);
-    if (e->aggregate.param) {
+    if (e->aggregate.param)
         TRY(promql_scalar(ev, e->aggregate.param, g, &a->param, err));
-        check_quantile(a);
-    }
     TRY(promql_build(ev, e->aggregate.e, g, &child, err));
     a->op.child = child;
     a->op.one_name = !groups_keep_names(e) || child->one_name;

@@ -367,6 +367,31 @@ static enum status answer(struct hist_op *h, const struct family *f, struct err 
     return ST_OK;
 }
 
+static void check_quantile(struct hist_op *h, const double *q, const struct expr *at)
+{
+    for (size_t i = 0; i < h->op.grid.n; i++) {
+        struct buf b;
+
+        if (q[i] >= 0 && q[i] <= 1)
+            continue;
+        buf_init(&b, 64);
+        promql_go_g(&b, q[i]);
+        promql_warn(h->op.ev, at, "quantile value should be between 0 and 1, got " SV_FMT,
+                    SV_ARG(buf_view(&b)));
+        buf_fini(&b);
+    }
+}
+
+static void check_quantiles(struct hist_op *h)
+{
+    const struct expr_list *args = &h->e->call.args;
+
+    if (h->id == FN_HISTOGRAM_QUANTILE)
+        check_quantile(h, h->lower, args->p[0]);
+    for (size_t i = 0; i < h->qs_n; i++)
+        check_quantile(h, h->qs[i], args->p[i + 2]);
+}
+
 static enum status hist_fill(struct hist_op *h, struct err *err)
 {
     for (;;) {
@@ -380,6 +405,7 @@ static enum status hist_fill(struct hist_op *h, struct err *err)
         else
             TRY(take_bucket(h, row, err));
     }
+    check_quantiles(h);
     for (size_t i = 0; i < h->families.n; i++)
         TRY(answer(h, &h->families.p[i], err));
     return ST_OK;
@@ -412,21 +438,6 @@ static void hist_close(struct op *o)
     promql_labbuf_free(&h->with);
 }
 
-static void check_quantile(struct hist_op *h, const double *q, const struct expr *at)
-{
-    for (size_t i = 0; i < h->op.grid.n; i++) {
-        struct buf b;
-
-        if (q[i] >= 0 && q[i] <= 1)
-            continue;
-        buf_init(&b, 64);
-        promql_go_g(&b, q[i]);
-        promql_warn(h->op.ev, at, "quantile value should be between 0 and 1, got " SV_FMT,
-                    SV_ARG(buf_view(&b)));
-        buf_fini(&b);
-    }
-}
-
 static enum status hist_args(struct hist_op *h, const struct expr **ret_vector, struct err *err)
 {
     const struct expr_list *args = &h->e->call.args;
@@ -436,7 +447,6 @@ static enum status hist_args(struct hist_op *h, const struct expr **ret_vector, 
     *ret_vector = args->p[0];
     if (h->id == FN_HISTOGRAM_QUANTILE) {
         TRY(promql_scalar(ev, args->p[0], g, &h->lower, err));
-        check_quantile(h, h->lower, args->p[0]);
         *ret_vector = args->p[1];
     } else if (h->id == FN_HISTOGRAM_FRACTION) {
         TRY(promql_scalar(ev, args->p[0], g, &h->lower, err));
@@ -445,7 +455,7 @@ static enum status hist_args(struct hist_op *h, const struct expr **ret_vector, 
     } else if (h->id == FN_HISTOGRAM_QUANTILES) {
         for (size_t i = 2; i < args->n && h->qs_n < QUANTILES_MAX; i++) {
             TRY(promql_scalar(ev, args->p[i], g, &h->qs[h->qs_n], err));
-            check_quantile(h, h->qs[h->qs_n++], args->p[i]);
+            h->qs_n++;
         }
     }
     return ST_OK;

@@ -253,13 +253,13 @@ static enum status topk_next(struct op *o, struct prow **ret, struct err *err)
 {
     struct topk_op *t = (struct topk_op *)o;
 
-    while (!t->filled && !t->none) {
+    while (!t->filled) {
         struct prow *row;
 
         TRY(promql_next(o->child, &row, err));
-        if (row)
+        if (row && !t->none) /* also of no series the errors and annotations are told */
             TRY(topk_row(t, row, err));
-        else
+        else if (!row)
             t->filled = true;
         if (t->filled)
             TRY(topk_result(t, err));
