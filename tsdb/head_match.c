@@ -84,7 +84,8 @@ static void join(struct head *h, struct term *t, struct arena *arena)
         lists[i].p = arena_alloc(arena, x.n * sizeof(*x.p));
         if (!lists[i].p)
             break;
-        memcpy(lists[i].p, x.p, x.n * sizeof(*x.p));
+        if (x.n)
+            memcpy(lists[i].p, x.p, x.n * sizeof(*x.p));
         lists[i].n = x.n;
     }
     rwlock_drop(&h->lock);
@@ -124,7 +125,7 @@ static struct postings combine(const struct head *h, struct term *terms, size_t 
     if (at.p != h->all.p)
         return at;
     own = (struct postings){arena_alloc(arena, at.n * sizeof(*at.p)), at.n};
-    if (own.p)
+    if (own.p && at.n)
         memcpy(own.p, at.p, at.n * sizeof(*at.p));
     return own;
 }
