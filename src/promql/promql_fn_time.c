@@ -5,6 +5,8 @@
 #include <assert.h>
 
 #define DAY_S 86400
+/* Days from Go's first day to 1970: its times are counted from there and wrap around. */
+#define GO_EPOCH_DAYS INT64_C(106751991073094)
 
 struct date {
     int64_t year;
@@ -27,14 +29,11 @@ static int month_days(int64_t year, int month)
 /* Days since 1970 to year, month, day: eras of 400 years, years that begin in March. */
 static struct date date_of(int64_t unix_s)
 {
-    int64_t days = unix_s / DAY_S, rest = unix_s % DAY_S;
+    uint64_t since = (uint64_t)unix_s + (uint64_t)GO_EPOCH_DAYS * DAY_S;
+    int64_t days = (int64_t)(since / DAY_S) - GO_EPOCH_DAYS, rest = (int64_t)(since % DAY_S);
     int64_t z, era, doe, yoe, doy, mp;
     struct date d;
 
-    if (rest < 0) {
-        rest += DAY_S;
-        days--;
-    }
     d.hour = (int)(rest / 3600);
     d.minute = (int)(rest % 3600 / 60);
     d.weekday = (int)(((days + 4) % 7 + 7) % 7);
