@@ -388,14 +388,25 @@ static void judge_series(struct appending *a, uint32_t row)
 }
 
 /* Native histograms and exemplars are logged; see HEAD.md for what becomes of them. */
+/* A well-formed histogram that breaks Prometheus's rules comes without its decoded form. */
+static enum verdict judge_hist(const struct appending *a, const struct batch_hist *x)
+{
+    return x->h ? in_bounds(a->rules, x->t_ms) : VERDICT_BAD_HIST;
+}
+
 static void judge_others(struct appending *a, uint32_t row)
 {
     const struct batch_series *b = &a->batch->series[row];
+    struct label room[WAL_LABELS_MAX];
 
     for (uint32_t k = 0; k < b->hist_n; k++) {
-        enum verdict v = in_bounds(a->rules, a->batch->hists[b->hist_off + k].t_ms);
+        const struct batch_hist *x = &a->batch->hists[b->hist_off + k];
+        enum verdict v = judge_hist(a, x);
 
         a->ret->hists[v]++;
+        if (v != VERDICT_STORED)
+            first_refusal(a, v, verdict_text(v), &x->t_ms,
+                          head_series_labels(a->h, head_series_at(a->h, a->s->rows.p[row].id), room));
         a->others += v == VERDICT_STORED;
     }
     a->others += b->exemplar_n;
@@ -501,7 +512,7 @@ static enum status log_others(struct appending *a, uint8_t type, uint64_t epoch,
         for (uint32_t k = 0; type == WAL_HISTS && k < b->hist_n; k++) {
             const struct batch_hist *x = &a->batch->hists[b->hist_off + k];
 
-            if (in_bounds(a->rules, x->t_ms) != VERDICT_STORED)
+            if (judge_hist(a, x) != VERDICT_STORED)
                 continue;
             wal_code_hist(&c, ref, x);
             n++;

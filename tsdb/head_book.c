@@ -286,9 +286,12 @@ void head_book_mark(struct head *h, struct trange range, struct change_mark *ret
     to = granule_seek(b, range.to_ms);
     if (to < from)
         to = from;
-    *ret = (struct change_mark){.boot = h->opts.boot, .settled_ms = b->settled_ms};
-    ret->counters =
-        hash128(b->granules.p + from, (to - from) * sizeof(*b->granules.p), b->all_count);
+    /* A head that never had a sample has settled: its first one changes the digest of every range.
+     * So what blocks alone hold may be cached after a restart. */
+    *ret = (struct change_mark){.boot = h->opts.boot,
+                                .settled_ms = b->has_newest ? b->settled_ms : INT64_MAX};
+    ret->counters = hash128(b->granules.p + from, (to - from) * sizeof(*b->granules.p),
+                            b->all_count * 2 + b->has_newest);
     if (b->late_min_ms < ret->settled_ms)
         ret->settled_ms = b->late_min_ms;
 }

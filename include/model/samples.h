@@ -56,6 +56,10 @@ static inline void samples_push(struct samples *s, int64_t t_ms, double f)
         samples_reserve(s, s->n + 1);
     s->t_ms[s->n] = t_ms;
     s->f[s->n] = f;
+    if (s->h)
+        s->h[s->n] = NULL;
+    if (s->st_ms)
+        s->st_ms[s->n] = 0;
     s->n++;
 }
 void samples_push_hist(struct samples *s, int64_t t_ms, const struct hist *h);

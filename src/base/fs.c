@@ -136,6 +136,33 @@ enum status fs_unlink(const struct fs *fs, const char *path, struct err *err)
     return err_os(err, "unlink %s", path);
 }
 
+static enum status sync_parent(const struct fs *fs, const char *path, struct err *err)
+{
+    char dir[FS_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) : 0;
+
+    if (n >= sizeof(dir))
+        return err_set(err, ST_INVALID, "path too long: %s", path);
+    if (!slash)
+        return fs_sync_dir(fs, ".", err);
+    memcpy(dir, path, n);
+    dir[n] = 0;
+    return fs_sync_dir(fs, n ? dir : "/", err);
+}
+
+/* A new folder's name lasts once its parent is synced: else a power cut takes it with all it holds.
+ * A parent that may not be read (EACCES) can't be synced, and is its owner's matter. */
+static enum status keep_name(const struct fs *fs, const char *path, struct err *err)
+{
+    struct err why = ERR_INIT;
+    enum status st = sync_parent(fs, path, &why);
+
+    if (st == ST_OK || why.os == EACCES)
+        return ST_OK;
+    return err_set(err, st, "%s", why.msg);
+}
+
 enum status fs_mkdirs(const struct fs *fs, const char *path, struct err *err)
 {
     char part[FS_PATH_MAX];
@@ -148,7 +175,9 @@ enum status fs_mkdirs(const struct fs *fs, const char *path, struct err *err)
             continue;
         memcpy(part, path, i);
         part[i] = 0;
-        if (fs->ops->mkdir(fs, part, 0755) != 0 && errno != EEXIST)
+        if (fs->ops->mkdir(fs, part, 0755) == 0)
+            TRY(keep_name(fs, part, err));
+        else if (errno != EEXIST)
             return err_os(err, "mkdir %s", part);
     }
     return ST_OK;
@@ -238,21 +267,6 @@ out:
     heap_free(p);
     fs_close(fs, fd);
     return st;
-}
-
-static enum status sync_parent(const struct fs *fs, const char *path, struct err *err)
-{
-    char dir[FS_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) : 0;
-
-    if (n >= sizeof(dir))
-        return err_set(err, ST_INVALID, "path too long: %s", path);
-    if (!slash)
-        return fs_sync_dir(fs, ".", err);
-    memcpy(dir, path, n);
-    dir[n] = 0;
-    return fs_sync_dir(fs, n ? dir : "/", err);
 }
 
 enum status fs_write_file(const struct fs *fs, const char *path, struct sv bytes, struct err *err)

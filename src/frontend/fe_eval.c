@@ -35,7 +35,8 @@ static enum status evaluate(struct batch *b, struct fe_piece *p, struct promql_s
     struct query_ctx ctx = r->inner;
     struct promql_params params = {.lookback_ms = r->lookback_ms,
                                    .max_samples = f->opts.max_samples,
-                                   .opts = f->opts.promql};
+                                   .opts = f->opts.promql,
+                                   .text = r->q->text};
     enum status st;
 
     if (b->grid) {
