@@ -13,7 +13,7 @@
 size_t dtoa_f(char out[DTOA_MAX], double v);
 /* As Prometheus's JSON prints sample values: 'f' for 1e-6 <= |v| < 1e21 and 0, else 'e'. */
 size_t dtoa_json(char out[DTOA_MAX], double v);
-/* FormatFloat(v, 'g', -1, 64): exponent below -4 or from 21 on ("1e+21"). */
+/* As Go's fmt prints with %v: shortest digits, an exponent below -4 or from 21 on ("1e+21"). */
 size_t dtoa_g(char out[DTOA_MAX], double v);
 void buf_double(struct buf *b, double v);      /* dtoa_f */
 void buf_double_json(struct buf *b, double v); /* dtoa_json */

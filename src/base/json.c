@@ -53,7 +53,8 @@ static void escape(struct buf *b, struct sv s, bool html)
         }
         from = ++i;
     }
-    buf_put(b, s.p + from, s.n - from);
+    if (s.n) /* an empty view may have no address to add to */
+        buf_put(b, s.p + from, s.n - from);
     buf_ch(b, '"');
 }
 
