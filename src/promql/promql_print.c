@@ -289,7 +289,8 @@ static bool offset_is_open(const struct expr *e)
 }
 
 /* Modifiers are printed in one order, whatever they were written in, and folded calls may have made a
- * negative base of a power: then the left side needs parentheses to be read as it was. */
+ * negative or infinite ("+Inf") base of a power: then the left side needs parentheses to be read as
+ * it was. */
 bool promql_left_in_parens(const struct expr *e)
 {
     const struct expr *l = e->binary.l;
@@ -297,7 +298,8 @@ bool promql_left_in_parens(const struct expr *e)
 
     if (op > OP_POW) /* no operator of durations */
         return false;
-    return (op == OP_POW && l->kind == EXPR_NUMBER && l->number.v < 0) || offset_is_open(l);
+    return (op == OP_POW && l->kind == EXPR_NUMBER && (l->number.v < 0 || isinf(l->number.v))) ||
+           offset_is_open(l);
 }
 
 static void print_left(struct buf *out, const struct expr *e)
