@@ -156,7 +156,7 @@ enum status block_chunk_read(struct block *b, const struct index_chunk *c,
     char file[BLOCK_FILE_NAME];
     struct block_lease lease;
     enum status st;
-    size_t n, need;
+    size_t n = 0, need;
     struct sv v;
 
     chunk_file_name(file, c->ref);

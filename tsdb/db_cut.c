@@ -163,7 +163,7 @@ static enum status write_series(struct cutting *c, struct block_writer *w, struc
     for (size_t i = 0; i < c->n && st == ST_OK; i++) {
         struct head_series *s = c->series[i];
         struct chunk_list chunks;
-        uint64_t samples;
+        uint64_t samples = 0;
 
         buf_clear(&copy);
         arena_reset(&arena);

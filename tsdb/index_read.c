@@ -275,7 +275,7 @@ static enum status take_row(struct index *ix, uint32_t row_off, struct sv name, 
     if (c > 0)
         return bad(err, "label names that don't ascend", ix->rows_at + row_off);
     if (c < 0) {
-        uint32_t off;
+        uint32_t off = 0;
 
         TRY(add_text(ix, name, &off, err));
         n = vec_add(&ix->names);

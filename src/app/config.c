@@ -152,6 +152,7 @@ static enum status load_map(struct config *c, const struct yaml *map, struct sv 
         switch (y->kind) {
         case YAML_MAP: st = load_map(c, y, sv_of(key), err); break;
         case YAML_LIST: st = load_list(c, y, sv_of(key), err); break;
+        case YAML_SCALAR:
         default:
             st = yaml_is_null(y) ? ST_OK : config_set(c, sv_of(key), y->text, err);
             if (st != ST_OK)

@@ -137,7 +137,7 @@ static enum status on_scalar(struct load *l, const yaml_event_t *ev, struct err 
 static enum status on_open(struct load *l, enum yaml_kind kind, unsigned line, struct err *err)
 {
     struct frame *f;
-    struct yaml *y;
+    struct yaml *y = NULL;
 
     if (wants_key(l))
         return err_set(err, ST_INVALID, "line %u: a key must be a plain text", line);

@@ -92,7 +92,7 @@ static enum status value(const struct expr *e, const struct promql_params *param
 enum status promql_duration_value(const struct expr *e, const struct promql_params *params,
                                   bool negative_ok, int64_t *ret_ms, struct err *err)
 {
-    double s;
+    double s = 0;
 
     TRY(value(e, params, &s, err));
     if (isnan(s) || isinf(s))

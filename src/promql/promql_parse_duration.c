@@ -135,7 +135,7 @@ static struct expr *parse_parens(struct parser *p, size_t *ret_from, size_t *ret
 static struct expr *parse_operand(struct parser *p)
 {
     struct expr *e;
-    size_t from, to;
+    size_t from = 0, to = 0;
 
     switch ((int)promql_peek(p)->type) {
     case T_NUMBER:
@@ -231,7 +231,7 @@ struct expr *promql_parse_range_duration(struct parser *p)
 static struct expr *signed_offset(struct parser *p, struct token op)
 {
     struct expr *e;
-    size_t from, to;
+    size_t from = 0, to = 0;
 
     switch ((int)promql_peek(p)->type) {
     case T_NUMBER:

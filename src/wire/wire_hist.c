@@ -89,7 +89,7 @@ static bool measure(struct sv msg, struct fill *x, int64_t *ret_t_ms)
 {
     struct walk w = walk_of(msg);
     struct hist *h = x->h;
-    struct field f;
+    struct field f = {0};
 
     while (w.p < w.end) {
         if (!walk_field(&w, &f) || !type_fits(&f))
