@@ -134,9 +134,9 @@ static inline void *http_fake_accept(void *arg)
             abort();
         *c = (struct http_fake_conn){f, fd};
         f->fds[at] = fd;
+        f->conns = at + 1; /* before it can answer: a test may look right after */
         if (pthread_create(&f->threads[at], NULL, http_fake_serve, c))
             abort();
-        f->conns = at + 1;
     }
 }
 
