@@ -102,6 +102,16 @@ def request(url, method="GET", body=None, headers=None, timeout=60):
             return Reply(e.code, e.headers, e.read())
 
 
+def read_metrics(url):
+    """A server's /metrics: name and labels as they stand, to value."""
+    out = {}
+    for line in request(url + "/metrics").text.splitlines():
+        if line and line[0] != "#":
+            name, _, value = line.rpartition(" ")
+            out[name] = float(value)
+    return out
+
+
 # --- remote write 1.0, as small as it can be ---
 
 
@@ -279,12 +289,7 @@ class Engram:
         return self.get("/api/v1/admin/flush", {"wait": "true"}, tenant, "POST", timeout=timeout)
 
     def metrics(self):
-        out = {}
-        for line in request(self.url + "/metrics").text.splitlines():
-            if line and line[0] != "#":
-                name, _, value = line.rpartition(" ")
-                out[name] = float(value)
-        return out
+        return read_metrics(self.url)
 
     def __enter__(self):
         return self

@@ -2,10 +2,12 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import tempfile
+import urllib.parse
 
-from engramlib import Reply, free_port, peer, request, wait_for  # noqa: F401
+from engramlib import free_port, read_metrics, request, wait_for
 
 
 class Program:
@@ -84,7 +86,6 @@ class Prometheus(Program):
             raise RuntimeError("Prometheus did not start: " + self.log[-3000:])
 
     def get(self, path, params=()):
-        import urllib.parse
         q = urllib.parse.urlencode(params, doseq=True)
         return request(self.url + path + ("?" + q if q else ""), timeout=120)
 
@@ -95,12 +96,7 @@ class Prometheus(Program):
         return self.get("/api/v1/query_range", {"query": expr, "start": start, "end": end, "step": step})
 
     def metrics(self):
-        out = {}
-        for line in request(self.url + "/metrics").text.splitlines():
-            if line and line[0] != "#":
-                name, _, value = line.rpartition(" ")
-                out[name] = float(value)
-        return out
+        return read_metrics(self.url)
 
 
 class Memcached(Program):
@@ -111,7 +107,6 @@ class Memcached(Program):
         wait_for(self.up, 10)
 
     def up(self):
-        import socket
         try:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
             return True
