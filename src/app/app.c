@@ -263,6 +263,8 @@ static void start_tickers(struct app *a)
     a->cut = ticker_start("cut", CUT_STEP_MS, app_step_cut, a);
     a->ship = ticker_start("ship", SHIP_STEP_MS, app_step_ship, a);
     a->sync = ticker_start("sync", c->bucket_sync > 0 ? c->bucket_sync : 60000, app_step_sync, a);
+    if (!a->bucket_listed)
+        ticker_kick(a->sync);
     if (c->runtime_config[0])
         a->reload = ticker_start("reload", RELOAD_STEP_MS, app_step_reload, a);
     if (c->self_scrape > 0) {
@@ -288,7 +290,10 @@ enum status app_start(const struct config *c, struct app **ret, struct err *err)
     TRY_GOTO(open_bucket(a, err));
     TRY_GOTO(open_catalogue(a, err));
     TRY_GOTO(open_store(a, err));
-    app_step_sync(a);
+    /* A folder is listed at once. A gateway may be slow or away: the server takes samples meanwhile,
+     * not ready, and its answers say that the bucket has not been listed. */
+    if (!a->net)
+        app_step_sync(a);
     TRY_GOTO(open_pipelines(a, err));
     TRY_GOTO(open_http(a, err));
     start_tickers(a);

@@ -365,7 +365,7 @@ static void set_close(struct series_set *own_base)
     heap_free(w);
 }
 
-/* Stands for a block that is left out. */
+/* Stands for what is left out: no series, not complete, a warning that says what. */
 static enum status missing_next(struct series_set *base, bool *ret_more, struct err *err)
 {
     (void)base;
@@ -387,12 +387,12 @@ static void missing_close(struct series_set *own_base)
     heap_free(own_base);
 }
 
-static struct series_set *missing(const struct query_ctx *ctx, const char *ulid)
+#define NOT_LISTED "the bucket has not been listed yet: older blocks may be missing from this answer"
+
+static struct series_set *missing(const char *text)
 {
     static const struct series_set_ops ops = {missing_next, missing_read, missing_close};
     struct series_set *set = heap_new(struct series_set);
-    const char *text =
-        arena_printf(ctx->arena, "block %s is damaged and left out of this answer", ulid);
 
     set->ops = &ops;
     if (text)
@@ -413,13 +413,15 @@ static enum status select_one(struct sgw *s, const struct query_ctx *ctx,
     TRY(query_alive(ctx, err));
     TRY(get_block(s, ctx->who->tenant, sv_of(ulid), &b, err));
     if (!b) {
-        *ret = missing(ctx, ulid);
+        *ret = missing(
+            arena_printf(ctx->arena, "block %s is damaged and left out of this answer", ulid));
         return ST_OK;
     }
     st = judge(s, ctx->who->tenant, ulid, block_select(b, ctx, req, &inner, err), err);
     block_unref(b);
     if (st == ST_CORRUPT) {
-        *ret = missing(ctx, ulid);
+        *ret = missing(
+            arena_printf(ctx->arena, "block %s is damaged and left out of this answer", ulid));
         return ST_OK;
     }
     if (st != ST_OK)
@@ -443,7 +445,9 @@ enum status sgw_select(struct sgw *s, const struct query_ctx *ctx, const struct 
     size_t n = 0;
 
     TRY(find_rows(s, ctx, req->range, skip, &rows, err));
-    sets = heap_array(rows.n ? rows.n : 1, sizeof(*sets));
+    sets = heap_array(rows.n + 1, sizeof(*sets));
+    if (!atomic_load(&s->synced))
+        sets[n++] = missing(NOT_LISTED);
     for (size_t i = 0; i < rows.n && st == ST_OK; i++) {
         st = select_one(s, ctx, req, rows.p[i].ulid, &sets[n], err);
         n += st == ST_OK;
@@ -496,6 +500,8 @@ static enum status gather_names(struct sgw *s, const struct query_ctx *ctx, cons
         st = names_of_block(s, ctx, name, req, rows.p[i].ulid, &lists[i], err);
     if (st == ST_OK)
         st = merge_names(ctx, lists, rows.n, req->hints.limit, ret, err);
+    if (st == ST_OK && !atomic_load(&s->synced))
+        ret->complete = false;
     heap_free(lists);
     vec_free(&rows);
     return st;
