@@ -25,13 +25,14 @@ struct ingester_opts {
     int64_t block_range_ms;
     int64_t idle_cut_ms;         /* a head idle this long is cut; 1 h */
     uint64_t log_max_bytes;      /* over it the oldest heads are cut */
+    size_t tenants_max;          /* entries; 0: 100000 */
     struct wal_opts wal;         /* fs, clk, dir are filled by the ingester */
     struct budget *budget;
     struct obj *bucket;          /* borrowed */
     struct catalogue *catalogue; /* borrowed */
     struct metrics *metrics;
-    /* Told of each block of ours that is whole in the bucket, before the catalogue says so and
-     * before its local copy goes. May be NULL. */
+    /* Told of each block of ours before its upload (so before a listing can meet it, the catalogue
+     * says so and the local copy goes), again when an upload is tried again. May be NULL. */
     void (*on_shipped)(void *arg, struct sv tenant, struct sv ulid);
     void *on_shipped_arg;
 };

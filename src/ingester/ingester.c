@@ -19,8 +19,10 @@
 #include "base/vec.h"
 #include "ingester/ship.h"
 #include "model/merge.h"
+#include "tenant/tenant.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #define TENANTS_MAX 100000u /* entries; more is a clear error, not a full memory */
@@ -94,8 +96,8 @@ static enum status tenant_of(struct ingester *i, struct sv tenant, struct ingest
     }
     rwlock_write(&i->lock);
     t = hmap_get(&i->tenants, tenant);
-    if (!t && i->list.n >= TENANTS_MAX)
-        st = err_set(err, ST_UNAVAIL, "more than %u tenants on one node", TENANTS_MAX);
+    if (!t && i->list.n >= i->opts.tenants_max)
+        st = err_set(err, ST_UNAVAIL, "more than %zu tenants on one node", i->opts.tenants_max);
     else if (!t)
         st = open_tenant(i, tenant, &t, err);
     if (st == ST_OK && !hmap_get(&i->tenants, tenant)) {
@@ -161,6 +163,25 @@ static enum status catalogue_local(struct ingester *i, struct ingester_tenant *t
     return st;
 }
 
+/* What lies among the tenants' folders but is none (lost+found, a stray file) is no reason not to
+ * start. It is left where it is. */
+static enum status open_folder(struct ingester *i, const char *name, struct err *err)
+{
+    struct ingester_tenant *t;
+    enum status st;
+
+    if (!tenant_id_valid(sv_of(name))) {
+        log_warn("ingester", "not a tenant's folder", "name=%s", log_q(sv_of(name)));
+        return ST_OK;
+    }
+    st = tenant_of(i, sv_of(name), &t, err);
+    if (st != ST_OK && err->os == ENOTDIR) {
+        log_warn("ingester", "not a tenant's folder", "name=%s", log_q(sv_of(name)));
+        return ST_OK;
+    }
+    return st == ST_OK ? catalogue_local(i, t, err) : st;
+}
+
 static enum status open_folders(struct ingester *i, struct err *err)
 {
     struct fs_names names;
@@ -170,13 +191,8 @@ static enum status open_folders(struct ingester *i, struct err *err)
         return ST_OK;
     if (st != ST_OK)
         return st;
-    for (size_t n = 0; n < names.n && st == ST_OK; n++) {
-        struct ingester_tenant *t;
-
-        st = tenant_of(i, sv_of(names.p[n]), &t, err);
-        if (st == ST_OK)
-            st = catalogue_local(i, t, err);
-    }
+    for (size_t n = 0; n < names.n && st == ST_OK; n++)
+        st = open_folder(i, names.p[n], err);
     fs_names_free(&names);
     return st;
 }
@@ -227,21 +243,23 @@ static enum status open_log(struct ingester *i, struct err *err)
 
 enum status ingester_open(const struct ingester_opts *opts, struct ingester **ret, struct err *err)
 {
-    struct ingester *i = heap_new(struct ingester);
-    char path[FS_PATH_MAX];
+    char wal_dir[FS_PATH_MAX], blocks_dir[FS_PATH_MAX];
+    struct ingester *i;
     enum status st;
 
+    if (!fs_join(wal_dir, opts->data_dir, "wal") || !fs_join(blocks_dir, opts->data_dir, "blocks"))
+        return err_set(err, ST_INVALID, "path too long: %.100s...", opts->data_dir);
+    i = heap_new(struct ingester);
     i->opts = *opts;
+    i->opts.tenants_max = opts->tenants_max ? opts->tenants_max : TENANTS_MAX;
     i->id = heap_strn(opts->id, strlen(opts->id));
     i->boot = random_u64();
     i->alias_key = random_u64();
     rwlock_init(&i->lock, LOCK_tenants);
     lock_init(&i->upkeep, LOCK_app);
     hmap_init(&i->tenants);
-    fs_join(path, opts->data_dir, "wal");
-    i->wal_dir = heap_strn(path, strlen(path));
-    fs_join(path, opts->data_dir, "blocks");
-    i->blocks_dir = heap_strn(path, strlen(path));
+    i->wal_dir = heap_strn(wal_dir, strlen(wal_dir));
+    i->blocks_dir = heap_strn(blocks_dir, strlen(blocks_dir));
     register_metrics(i);
     TRY_GOTO(open_folders(i, err));
     TRY_GOTO(open_log(i, err));
@@ -428,7 +446,7 @@ void ingester_step_cut(struct ingester *i)
 {
     struct ingester_tenant *holder;
     struct err err = ERR_INIT;
-    size_t made = 0, n;
+    size_t n;
 
     LOCK_SCOPE(&i->upkeep);
     for (size_t k = 0; k < tenants_n(i); k++) {
@@ -439,8 +457,6 @@ void ingester_step_cut(struct ingester *i)
         if (cut(i, t, false, &n, &err) != ST_OK)
             log_error("ingester", "cut failed, tried again later", "error=%s",
                       log_q(sv_of(err.msg)));
-        else
-            made += n;
     }
     holder = log_holder(i);
     if (holder) {
@@ -449,11 +465,9 @@ void ingester_step_cut(struct ingester *i)
         if (cut(i, holder, true, &n, &err) != ST_OK)
             log_error("ingester", "cut failed, tried again later", "error=%s",
                       log_q(sv_of(err.msg)));
-        else
-            made += n;
     }
-    if (made || holder)
-        trim_log(i);
+    /* Not only after a cut: a query may have kept samples, and so the log, past their cut. */
+    trim_log(i);
 }
 
 static enum status in_bucket(void *arg, struct sv tenant, const struct catalogue_row *row,
