@@ -196,6 +196,62 @@ static void a_select_that_began_before_the_block_left_misses_nothing(void **stat
     }
 }
 
+/* A clock that lets the shipper run, once, in the middle of the ingester's select: after the head
+ * was looked at and before the local blocks are. */
+struct moment {
+    struct clk clk;
+    struct world *w;
+    bool over;
+};
+
+static void *ship(void *arg)
+{
+    ingester_step_ship(((struct world *)arg)->n->ing);
+    return NULL;
+}
+
+static int64_t moment_ns(const struct clk *c)
+{
+    struct moment *m = (struct moment *)(uintptr_t)c;
+    pthread_t t;
+
+    if (!m->over) {
+        m->over = true;
+        pthread_create(&t, NULL, ship, m->w);
+        pthread_join(t, NULL);
+        assert_int_equal(node_stats(m->w->n, "t").blocks, 0);
+    }
+    return 0;
+}
+
+static void a_block_that_leaves_during_the_select_is_not_missed(void **state)
+{
+    struct world *w = *state;
+    struct moment moment = {.clk = {node_wall, moment_ns}, .w = w};
+    struct who who;
+    struct query_ctx ctx = node_ctx(w->n, &who, "t");
+    struct matcher *m;
+    struct select_req req = {
+        .matchers = (const struct matcher *const *)&m, .matchers_n = 1, .range = ALL};
+    struct series_set *set;
+    struct err err = ERR_INIT;
+    struct buf out;
+
+    node_put(w->n, "t", "a1", T0, 1);
+    cut(w);
+    node_put(w->n, "t", "b1", T0 + WINDOW, 2);
+    OK(matcher_new(MATCH_RE, SV("i"), SV("[ab][0-9]"), &m, &err)); /* looks at every value */
+    ctx.clk = &moment.clk;
+    ctx.deadline_ns = 1;
+    OK(w->both->ops->select(w->both, &ctx, &req, &set, &err));
+    assert_true(moment.over);
+    buf_init(&out, 1000);
+    node_print(set, &out);
+    assert_string_equal(out.p, "a1 0=1;b1 120=2;");
+    buf_fini(&out);
+    matcher_free(m);
+}
+
 static void names_and_values_are_those_of_both(void **state)
 {
     struct world *w = *state;
@@ -399,6 +455,7 @@ int main(void)
         CASE(the_first_written_wins_across_all_tiers),
         CASE(a_block_here_and_there_is_read_here),
         CASE(a_select_that_began_before_the_block_left_misses_nothing),
+        CASE(a_block_that_leaves_during_the_select_is_not_missed),
         CASE(names_and_values_are_those_of_both),
         CASE(a_mark_changes_with_either_side),
         CASE(a_query_misses_nothing_while_blocks_travel),
