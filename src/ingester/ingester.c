@@ -41,6 +41,7 @@ struct ingester {
     struct hmap tenants;
     VEC(struct ingester_tenant *) list;
     struct lock upkeep; /* one cut, ship or flush at a time; held over their I/O on purpose */
+    size_t ship_next;   /* where the last shipping stopped; with upkeep held */
     struct metric *m_series, *m_samples, *m_head_bytes, *m_tenants, *m_wal_bytes, *m_local_blocks;
     struct metric *m_cuts, *m_cut_failures, *m_shipped, *m_ship_failures;
 };
@@ -540,17 +541,28 @@ static enum status ship_tenant(struct ingester *i, struct ingester_tenant *t,
     return ST_OK;
 }
 
+/* A bucket that can't be reached takes its time to say so, and cuts wait meanwhile. So the first
+ * tenant that meets one ends the step, and the next step begins behind it: should it be this
+ * tenant's blocks alone, the others are not kept back. */
 void ingester_step_ship(struct ingester *i)
 {
     struct err err = ERR_INIT;
+    size_t all = tenants_n(i);
 
     if (!i->opts.bucket)
         return;
-    LOCK_SCOPE(&i->upkeep);
-    for (size_t n = 0; n < tenants_n(i); n++)
-        if (ship_tenant(i, tenant_at(i, n), NULL, NULL, &err) != ST_OK)
+    for (size_t n = 0; n < all; n++) {
+        enum status st;
+
+        LOCK_SCOPE(&i->upkeep); /* a tenant at a time: cuts get their turn */
+        i->ship_next = i->ship_next + 1 < all ? i->ship_next + 1 : 0;
+        st = ship_tenant(i, tenant_at(i, i->ship_next), NULL, NULL, &err);
+        if (st != ST_OK)
             log_error("ingester", "upload failed, tried again later", "error=%s",
                       log_q(sv_of(err.msg)));
+        if (st == ST_UNAVAIL || st == ST_TIMEOUT)
+            return;
+    }
 }
 
 void ingester_step_settle(struct ingester *i)

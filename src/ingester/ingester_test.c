@@ -364,6 +364,34 @@ static void a_bucket_that_fails_keeps_the_block_here(void **state)
     assert_int_equal(node_local_folders(n, "t"), 0);
 }
 
+/* An upload to a bucket that hangs takes long, and cuts wait for it. So one is enough a step; and the
+ * next step begins with another tenant. */
+static void a_bucket_that_is_down_is_asked_once_a_step(void **state)
+{
+    struct node *n = *state;
+
+    node_put(n, "one", "a", T0, 1);
+    node_put(n, "two", "a", T0, 1);
+    make_block(n, "three");
+    log_set_level(LOG_ERROR + 1);
+    atomic_store(&n->bucket.puts_left, 0);
+    for (int step = 1; step <= 4; step++) {
+        ingester_step_ship(n->ing);
+        assert_int_equal(atomic_load(&n->bucket.refused), step);
+    }
+    atomic_store(&n->bucket.puts_left, -1);
+    n->bucket.fails_for = "one/"; /* it alone must not keep the others back */
+    ingester_step_ship(n->ing);
+    ingester_step_ship(n->ing);
+    log_set_level(LOG_ERROR);
+    node_rows_are(n, "one", 1, 0);
+    node_rows_are(n, "two", 0, 1);
+    node_rows_are(n, "three", 0, 1);
+    n->bucket.fails_for = NULL;
+    ingester_step_ship(n->ing);
+    node_rows_are(n, "one", 0, 1);
+}
+
 /* The upload is whole, its row says so, and then the process ended: only the local copy goes. */
 static void a_local_copy_that_outlived_its_upload_goes(void **state)
 {
@@ -767,6 +795,7 @@ int main(void)
         CASE(the_log_goes_too_when_a_query_was_in_the_way),
         CASE(a_block_is_announced_shipped_noted_and_let_go),
         CASE(a_bucket_that_fails_keeps_the_block_here),
+        CASE(a_bucket_that_is_down_is_asked_once_a_step),
         CASE(a_local_copy_that_outlived_its_upload_goes),
         CASE(a_flush_visits_what_is_in_the_bucket),
         CASE(a_flush_without_bucket_loses_nothing),

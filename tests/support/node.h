@@ -34,6 +34,8 @@ struct node_bucket {
     struct obj_ops ops;
     _Atomic int puts_left; /* so many put_file() still work; negative: all */
     _Atomic int puts;      /* that worked */
+    _Atomic int refused;   /* that did not */
+    const char *fails_for; /* keys that begin so can't be put; NULL: none */
 };
 
 struct node {
@@ -65,8 +67,11 @@ static inline enum status node_put_file(struct obj *o, struct sv key, const char
 {
     struct node_bucket *b = (struct node_bucket *)o;
 
-    if (atomic_load(&b->puts_left) == 0)
+    if (atomic_load(&b->puts_left) == 0 ||
+        (b->fails_for && sv_starts(key, sv_of(b->fails_for)))) {
+        atomic_fetch_add(&b->refused, 1);
         return err_set(err, ST_UNAVAIL, "the bucket is down");
+    }
     if (atomic_load(&b->puts_left) > 0)
         atomic_fetch_sub(&b->puts_left, 1);
     atomic_fetch_add(&b->puts, 1);
