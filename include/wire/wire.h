@@ -24,6 +24,16 @@ enum status wire_unsnap(struct sv in, size_t max_bytes, struct arena *arena, str
 enum status wire_write_v1(struct sv body, struct batch *batch, struct err *err);
 /* The same by protobuf-c: the oracle of the tests and of the fuzz target. */
 enum status wire_write_v1_slow(struct sv body, struct batch *batch, struct err *err);
+/* io.prometheus.write.v2.Request (remote write 2.0). As above, but labels come as references to the
+ * request's symbols: raw is written into the arena, in 1.0's form, so that a series has the same name
+ * and alias whichever version brought it. The batch's texts are views into body. A reference out of
+ * range, an odd number of them, or a first symbol that is not empty is ST_INVALID. Metadata is one row
+ * for each series name and text, under the name of the family. */
+enum status wire_write_v2(struct sv body, struct batch *batch, struct err *err);
+enum status wire_write_v2_slow(struct sv body, struct batch *batch, struct err *err);
+/* Metadata goes with the first series of its family, or with one made for it. */
+void wire_write_v2_encode(struct buf *out, const struct batch *batch);
+
 /* Encodes (tests, bench, self-made requests). */
 void wire_write_v1_encode(struct buf *out, const struct batch *batch);
 void wire_snap(struct buf *out, struct sv in);

@@ -1,6 +1,9 @@
-/* struct batch -> prometheus.WriteRequest. A field at its default is left out, as senders do; a message
+/* struct batch -> remote write's messages, 1.0 and 2.0. A field at its default is left out, as senders do; a message
  * inside another is built in a scratch buffer first, so that its length is known. */
 #include "wire_int.h"
+
+#include "base/heap.h"
+#include "base/hmap.h"
 
 static void put_tag(struct buf *out, unsigned no, unsigned type)
 {
@@ -120,6 +123,21 @@ struct nest {
     struct buf series, inner, scratch;
 };
 
+static void put_hists(struct nest *n, const struct batch *b, const struct batch_series *s, unsigned no)
+{
+    for (uint32_t i = 0; i < s->hist_n; i++) {
+        const struct batch_hist *h = &b->hists[s->hist_off + i];
+
+        buf_clear(&n->inner);
+        if (h->h && !h->wire.n)
+            put_hist(&n->inner, h->h, h->t_ms, &n->scratch);
+        else
+            buf_sv(&n->inner, h->wire);
+        put_varint(&n->inner, 17, (uint64_t)h->st_ms);
+        put_bytes(&n->series, no, buf_view(&n->inner));
+    }
+}
+
 static void put_series(struct nest *n, const struct batch *b, const struct batch_series *s)
 {
     buf_clear(&n->series);
@@ -141,16 +159,7 @@ static void put_series(struct nest *n, const struct batch *b, const struct batch
         put_varint(&n->inner, 3, (uint64_t)e->t_ms);
         put_bytes(&n->series, 3, buf_view(&n->inner));
     }
-    for (uint32_t i = 0; i < s->hist_n; i++) {
-        const struct batch_hist *h = &b->hists[s->hist_off + i];
-
-        buf_clear(&n->inner);
-        if (h->h && !h->wire.n)
-            put_hist(&n->inner, h->h, h->t_ms, &n->scratch);
-        else
-            buf_sv(&n->inner, h->wire);
-        put_bytes(&n->series, 4, buf_view(&n->inner));
-    }
+    put_hists(n, b, s, 4);
 }
 
 void wire_write_v1_encode(struct buf *out, const struct batch *b)
@@ -181,4 +190,128 @@ void wire_write_v1_encode(struct buf *out, const struct batch *b)
     buf_fini(&n.series);
     buf_fini(&n.inner);
     buf_fini(&n.scratch);
+}
+
+/* --- 2.0 --- */
+
+struct nest2 {
+    struct nest n;
+    struct hmap refs; /* symbol -> its number + 1, as a pointer */
+    struct buf symbols, list;
+    struct arena arena;
+    const struct batch *batch;
+    size_t metadata_i; /* the next row to be written */
+};
+
+static uint32_t ref_of(struct nest2 *x, struct sv symbol)
+{
+    uintptr_t at = (uintptr_t)hmap_get(&x->refs, symbol);
+
+    if (!at) {
+        at = x->refs.n + 1;
+        hmap_set(&x->refs, symbol, (void *)at);
+        put_bytes(&x->symbols, 4, symbol);
+    }
+    return (uint32_t)(at - 1);
+}
+
+static void put_refs(struct nest2 *x, struct buf *out, struct labels ls)
+{
+    buf_clear(&x->list);
+    for (size_t i = 0; i < ls.n; i++) {
+        buf_uvarint(&x->list, ref_of(x, ls.p[i].name));
+        buf_uvarint(&x->list, ref_of(x, ls.p[i].value));
+    }
+    if (ls.n)
+        put_bytes(out, 1, buf_view(&x->list));
+}
+
+/* Labels that were decoded before; none when they were not, which a test sees. */
+static struct labels labels_read(struct nest2 *x, struct sv raw)
+{
+    struct labels ls = {NULL, 0};
+
+    arena_reset(&x->arena);
+    if (labels_from_wire(raw, SIZE_MAX / 2, &x->arena, &ls, NULL) != ST_OK)
+        x->symbols.over = true;
+    return ls;
+}
+
+static void put_metadata(struct nest2 *x)
+{
+    const struct batch_metadata *m = &x->batch->metadata[x->metadata_i++];
+
+    buf_clear(&x->n.inner);
+    put_varint(&x->n.inner, 1, m->type);
+    put_varint(&x->n.inner, 3, ref_of(x, m->help));
+    put_varint(&x->n.inner, 4, ref_of(x, m->unit));
+    put_bytes(&x->n.series, 5, buf_view(&x->n.inner));
+}
+
+static void put_series_v2(struct nest2 *x, const struct batch_series *s)
+{
+    const struct batch *b = x->batch;
+    struct labels ls = labels_read(x, s->raw);
+    struct sv name = {NULL, 0};
+
+    for (size_t i = ls.n; i; i--)
+        if (sv_is(ls.p[i - 1].name, "__name__"))
+            name = ls.p[i - 1].value;
+    buf_clear(&x->n.series);
+    put_refs(x, &x->n.series, ls);
+    for (uint32_t i = 0; i < s->sample_n; i++) {
+        const struct batch_sample *v = &b->samples[s->sample_off + i];
+
+        buf_clear(&x->n.inner);
+        put_double(&x->n.inner, 1, v->f);
+        put_varint(&x->n.inner, 2, (uint64_t)v->t_ms);
+        put_varint(&x->n.inner, 3, (uint64_t)v->st_ms);
+        put_bytes(&x->n.series, 2, buf_view(&x->n.inner));
+    }
+    put_hists(&x->n, b, s, 3);
+    if (x->metadata_i < b->metadata_n && name.n &&
+        sv_eq(b->metadata[x->metadata_i].metric,
+              wire_family_of(name, b->metadata[x->metadata_i].type)))
+        put_metadata(x);
+    for (uint32_t i = 0; i < s->exemplar_n; i++) {
+        const struct batch_exemplar *e = &b->exemplars[s->exemplar_off + i];
+
+        buf_clear(&x->n.inner);
+        put_refs(x, &x->n.inner, labels_read(x, e->raw));
+        put_double(&x->n.inner, 2, e->f);
+        put_varint(&x->n.inner, 3, (uint64_t)e->t_ms);
+        put_bytes(&x->n.series, 4, buf_view(&x->n.inner));
+    }
+}
+
+void wire_write_v2_encode(struct buf *out, const struct batch *b)
+{
+    struct nest2 x = {.batch = b};
+    struct buf series, *all[] = {&x.n.series, &x.n.inner, &x.n.scratch, &x.symbols, &x.list, &series};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        buf_init(all[i], out->max);
+    arena_init(&x.arena, SIZE_MAX / 2);
+    hmap_init(&x.refs);
+    ref_of(&x, SV(""));
+    for (size_t i = 0; i < b->series_n; i++) {
+        put_series_v2(&x, &b->series[i]);
+        put_bytes(&series, 5, buf_view(&x.n.series));
+    }
+    while (x.metadata_i < b->metadata_n) {
+        struct label name = {SV("__name__"), b->metadata[x.metadata_i].metric};
+
+        buf_clear(&x.n.series);
+        put_refs(&x, &x.n.series, (struct labels){&name, 1});
+        put_metadata(&x);
+        put_bytes(&series, 5, buf_view(&x.n.series));
+    }
+    buf_sv(out, buf_view(&x.symbols));
+    buf_sv(out, buf_view(&series));
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        out->over |= all[i]->over;
+        buf_fini(all[i]);
+    }
+    arena_fini(&x.arena);
+    hmap_fini(&x.refs);
 }

@@ -10,7 +10,7 @@
 enum hist_field {
     F_COUNT_INT = 1, F_COUNT_FLOAT, F_SUM, F_SCHEMA, F_ZERO_THRESHOLD, F_ZERO_INT, F_ZERO_FLOAT,
     F_NEG_SPANS, F_NEG_DELTAS, F_NEG_COUNTS, F_POS_SPANS, F_POS_DELTAS, F_POS_COUNTS, F_RESET,
-    F_TIMESTAMP, F_CUSTOM, F_N
+    F_TIMESTAMP, F_CUSTOM, F_START, F_N
 };
 
 #define SCHEMA_MIN (-4)
@@ -52,7 +52,8 @@ static bool type_fits(const struct field *f)
     case F_SCHEMA:
     case F_ZERO_INT:
     case F_RESET:
-    case F_TIMESTAMP: return f->type == PB_VARINT;
+    case F_TIMESTAMP:
+    case F_START: return f->type == PB_VARINT;
     case F_COUNT_FLOAT:
     case F_SUM:
     case F_ZERO_THRESHOLD:
@@ -85,7 +86,7 @@ static uint32_t doubles_in(const struct field *f)
 }
 
 /* First walk: scalars, and how long the arrays will be. */
-static bool measure(struct sv msg, struct fill *x, int64_t *ret_t_ms)
+static bool measure(struct sv msg, struct fill *x, struct batch_hist *to)
 {
     struct walk w = walk_of(msg);
     struct hist *h = x->h;
@@ -109,7 +110,8 @@ static bool measure(struct sv msg, struct fill *x, int64_t *ret_t_ms)
         case F_POS_DELTAS: x->pos.counts_n += varints_in(&f); break;
         case F_POS_COUNTS: x->pos.fcounts_n += doubles_in(&f); break;
         case F_RESET: h->reset = wire_reset_of((int32_t)f.v); break;
-        case F_TIMESTAMP: *ret_t_ms = (int64_t)f.v; break;
+        case F_TIMESTAMP: to->t_ms = (int64_t)f.v; break;
+        case F_START: to->st_ms = (int64_t)f.v; break;
         case F_CUSTOM: x->custom_n += doubles_in(&f); break;
         default: break;
         }
@@ -173,13 +175,14 @@ static void delta(struct side *s, uint64_t v)
 
 static bool deltas(struct side *s, const struct field *f)
 {
-    struct walk w = walk_of(f->bytes);
+    struct walk w;
     uint64_t v;
 
     if (f->type == PB_VARINT) {
         delta(s, f->v);
         return true;
     }
+    w = walk_of(f->bytes);
     while (w.p < w.end) {
         if (!walk_varint(&w, &v))
             return false;
@@ -231,14 +234,13 @@ static struct hist_side side_of(const struct side *s, bool is_float)
                               .buckets_n = is_float ? s->fcounts_n : s->counts_n};
 }
 
-enum status wire_hist(struct sv msg, struct arena *arena, int64_t *ret_t_ms,
-                      const struct hist **ret, struct err *err)
+enum status wire_hist(struct sv msg, struct arena *arena, struct batch_hist *to, struct err *err)
 {
     struct fill x = {.h = arena_new(arena, struct hist)};
 
     if (!x.h)
         return wire_over(arena, err);
-    if (!measure(msg, &x, ret_t_ms))
+    if (!measure(msg, &x, to))
         return wire_bad(err, "histogram");
     one_kind(&x);
     if (x.custom_n)
@@ -252,7 +254,8 @@ enum status wire_hist(struct sv msg, struct arena *arena, int64_t *ret_t_ms,
     x.h->neg = side_of(&x.neg, x.h->is_float);
     x.h->custom = x.custom;
     x.h->custom_n = x.custom_n;
-    *ret = x.pos.negative || x.neg.negative || !wire_hist_valid(x.h) ? NULL : x.h;
+    to->h = x.pos.negative || x.neg.negative || !wire_hist_valid(x.h) ? NULL : x.h;
+    to->wire = msg;
     return ST_OK;
 }
 

@@ -124,15 +124,19 @@ static inline double double_of(uint64_t bits)
     return f64_of_bits(bits);
 }
 
-/* A Histogram message. *ret is NULL when it is well-formed but no valid histogram. */
-enum status wire_hist(struct sv msg, struct arena *arena, int64_t *ret_t_ms,
-                      const struct hist **ret, struct err *err);
+/* A Histogram message into a cleared row, whose h stays NULL when it is well-formed but no valid
+ * histogram. */
+enum status wire_hist(struct sv msg, struct arena *arena, struct batch_hist *to, struct err *err);
 /* Do spans, counts and bounds fit each other, as Prometheus's Validate() has it? */
 bool wire_hist_valid(const struct hist *h);
 void wire_hist_encode(struct buf *out, const struct hist *h, int64_t t_ms);
 /* Unknown numbers of later versions count as unknown. */
 enum hist_reset wire_reset_of(int64_t v);
 uint32_t wire_metadata_type_of(int64_t v);
+
+/* The family a series of this name and metadata type belongs to: a classic histogram's and a summary's
+ * series have suffixes. */
+struct sv wire_family_of(struct sv name, uint32_t type);
 
 enum status wire_bad(struct err *err, const char *what);
 enum status wire_over(const struct arena *arena, struct err *err);

@@ -165,10 +165,11 @@ static void assert_same_batch(const struct batch *a, const struct batch *b)
         assert_memory_equal(&x->sample_off, &y->sample_off, 6 * sizeof(uint32_t));
     }
     for (size_t i = 0; i < a->samples_n; i++)
-        assert_true(a->samples[i].t_ms == b->samples[i].t_ms && a->samples[i].st_ms == 0 &&
+        assert_true(a->samples[i].t_ms == b->samples[i].t_ms && a->samples[i].st_ms == b->samples[i].st_ms &&
                     same_bits(a->samples[i].f, b->samples[i].f));
     for (size_t i = 0; i < a->hists_n; i++)
         assert_true(a->hists[i].t_ms == b->hists[i].t_ms &&
+                    a->hists[i].st_ms == b->hists[i].st_ms &&
                     same_hist(a->hists[i].h, b->hists[i].h));
     for (size_t i = 0; i < a->exemplars_n; i++) {
         assert_true(a->exemplars[i].t_ms == b->exemplars[i].t_ms &&
@@ -182,8 +183,10 @@ static void assert_same_batch(const struct batch *a, const struct batch *b)
                     sv_eq(a->metadata[i].unit, b->metadata[i].unit));
 }
 
+typedef enum status decode_fn(struct sv body, struct batch *batch, struct err *err);
+
 /* Both decoders on the same bytes, from a block of exactly their size: accepted? */
-static bool both(struct sv body)
+static bool both_of(decode_fn *quick, decode_fn *plain, struct sv body)
 {
     struct err err = ERR_INIT;
     struct batch fast, slow;
@@ -195,8 +198,8 @@ static bool both(struct sv body)
     arena_reset(&slow_arena);
     batch_init(&fast, &fast_arena, KEY);
     batch_init(&slow, &slow_arena, KEY);
-    a = wire_write_v1(in, &fast, &err);
-    b = wire_write_v1_slow(in, &slow, &err);
+    a = quick(in, &fast, &err);
+    b = plain(in, &slow, &err);
     assert_int_equal(a, b);
     if (a == ST_OK)
         assert_same_batch(&fast, &slow);
@@ -204,6 +207,16 @@ static bool both(struct sv body)
         assert_int_equal(a, ST_INVALID);
     heap_free(exact);
     return a == ST_OK;
+}
+
+static bool both(struct sv body)
+{
+    return both_of(wire_write_v1, wire_write_v1_slow, body);
+}
+
+static bool both_v2(struct sv body)
+{
+    return both_of(wire_write_v2, wire_write_v2_slow, body);
 }
 
 static void encode_random(struct buf *out)
@@ -218,6 +231,23 @@ static void encode_random(struct buf *out)
     assert_true(buf_ok(out));
 }
 
+static void encode_random_v2(struct buf *out)
+{
+    struct batch b;
+
+    arena_reset(&in_arena);
+    batch_init(&b, &in_arena, KEY);
+    random_batch(&b);
+    for (size_t i = 0; i < b.samples_n; i++)
+        b.samples[i].st_ms = rnd(2) ? (int64_t)rnd(0) : 0;
+    for (size_t i = 0; i < b.hists_n; i++)
+        b.hists[i].st_ms = rnd(2) ? (int64_t)rnd(0) : 0;
+    buf_init(out, (size_t)16 << 20);
+    wire_write_v2_encode(out, &b);
+    assert_true(buf_ok(out));
+    assert_true(both_v2(buf_view(out)));
+}
+
 static void what_is_encoded_is_decoded_alike_by_both(void **state)
 {
     (void)state;
@@ -228,19 +258,20 @@ static void what_is_encoded_is_decoded_alike_by_both(void **state)
         encode_random(&body);
         assert_true(both(buf_view(&body)));
         buf_fini(&body);
+        encode_random_v2(&body);
+        buf_fini(&body);
     }
 }
 
-static void mutated_bodies_are_taken_or_refused_alike_by_both(void **state)
+static void mutate(void (*encode)(struct buf *), bool (*decode)(struct sv))
 {
     unsigned taken = 0, refused = 0;
 
-    (void)state;
     seed = 7;
     for (int i = 0; i < CORPUS; i++) {
         struct buf body;
 
-        encode_random(&body);
+        encode(&body);
         for (int k = 0; k < 60 && body.n; k++) {
             size_t n = body.n;
             char kept[8];
@@ -257,7 +288,7 @@ static void mutated_bodies_are_taken_or_refused_alike_by_both(void **state)
                 for (size_t j = 0; j < run; j++)
                     body.p[at + j] = (char)rnd(256);
             }
-            if (both(sv_make(body.p, n)))
+            if (decode(sv_make(body.p, n)))
                 taken++;
             else
                 refused++;
@@ -267,6 +298,13 @@ static void mutated_bodies_are_taken_or_refused_alike_by_both(void **state)
     }
     /* Neither is a rarity, or the test would look at one side only. */
     assert_true(taken > 1000 && refused > 1000);
+}
+
+static void mutated_bodies_are_taken_or_refused_alike_by_both(void **state)
+{
+    (void)state;
+    mutate(encode_random, both);
+    mutate(encode_random_v2, both_v2);
 }
 
 #define BYTES(lit) SV(lit)
@@ -374,6 +412,125 @@ static void a_nan_keeps_its_bits(void **state)
     assert_int_equal(b.samples[0].t_ms, 7);
 }
 
+#define ONE_SERIES "\x22\x00\x22\x01" "a\x22\x01" "b" /* symbols: nothing, a, b */
+
+static void odd_but_legal_v2_bytes_mean_the_same_to_both(void **state)
+{
+    static const struct {
+        struct sv body;
+        bool taken;
+    } cases[] = {
+        {BYTES(""), true},
+        {BYTES("\x22\x00"), true},
+        {BYTES("\x2a\x00"), false},                                /* a series, no symbols */
+        {BYTES("\x22\x01" "a"), false},                            /* the first is not empty */
+        {BYTES("\x22\x00\x2a\x00"), true},                         /* a series of nothing */
+        {BYTES(ONE_SERIES "\x2a\x04\x0a\x02\x01\x02"), true},
+        {BYTES("\x2a\x04\x0a\x02\x01\x02" ONE_SERIES), true},      /* symbols come last */
+        {BYTES(ONE_SERIES "\x2a\x04\x08\x01\x08\x02"), true},      /* references not packed */
+        {BYTES(ONE_SERIES "\x2a\x06\x0a\x01\x01\x0a\x01\x02"), true}, /* in two pieces */
+        {BYTES(ONE_SERIES "\x2a\x03\x0a\x01\x01"), false},         /* an odd number */
+        {BYTES(ONE_SERIES "\x2a\x04\x0a\x02\x01\x03"), false},     /* one beyond the last */
+        {BYTES(ONE_SERIES "\x2a\x08\x0a\x06\x01\xff\xff\xff\xff\x0f"), false},
+        {BYTES(ONE_SERIES "\x2a\x08\x0a\x06\x01\x82\x80\x80\x80\x10"), true}, /* 2^32 + 2 */
+        {BYTES(ONE_SERIES "\x2a\x04\x0a\x02\x01\x82"), false},     /* reference cut short */
+        {BYTES(ONE_SERIES "\x2a\x06\x0a\x04\x01\x02\x01\x02"), true}, /* the same twice */
+        {BYTES(ONE_SERIES "\x2a\x08\x0a\x02\x01\x02\x2a\x02\x18\x02"), true},  /* help */
+        {BYTES(ONE_SERIES "\x2a\x08\x0a\x02\x01\x02\x2a\x02\x18\x03"), false}, /* no symbol */
+        {BYTES(ONE_SERIES "\x2a\x08\x0a\x02\x01\x02\x2a\x02\x20\x03"), false}, /* unit */
+        {BYTES(ONE_SERIES "\x2a\x09\x0a\x02\x01\x02\x22\x03\x0a\x01\x01"), false}, /* exemplar */
+        {BYTES(ONE_SERIES "\x2a\x04\x12\x02\x08\x01"), false},     /* a value as a varint */
+        {BYTES(ONE_SERIES "\x28\x01"), false},                      /* series as a varint */
+        {BYTES(ONE_SERIES "\x2a\x02\x30\x05"), true},               /* created_timestamp */
+        {BYTES("\x0a\x04\x0a\x02\x0a\x00"), true},                  /* 1.0's series are none here */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (both_v2(cases[i].body) != cases[i].taken)
+            fail_msg("case %zu is %s", i, cases[i].taken ? "refused" : "taken");
+}
+
+static void both_versions_name_a_series_alike(void **state)
+{
+    static const struct sv usual = BYTES("\x0a\x06\x0a\x01" "a\x12\x01" "b"
+                                         "\x0a\x06\x0a\x01" "b\x12\x01" "a");
+    struct hash128 alias = hash128(usual.p, usual.n, KEY);
+    struct sv body = BYTES(ONE_SERIES "\x2a\x15\x0a\x04\x01\x02\x02\x01"
+                           "\x12\x0d\x09\x00\x00\x00\x00\x00\x00\xf0\x3f\x10\x07\x18\x05"
+                           "\x2a\x1b\x0a\x02\x01\x02\x30\x04" /* all began at 4... */
+                           "\x12\x02\x10\x08\x12\x04\x10\x09\x18\x03" /* ...but the second */
+                           "\x1a\x02\x78\x0a\x1a\x05\x78\x0b\x88\x01\x06");
+    struct err err = ERR_INIT;
+    struct batch b;
+
+    (void)state;
+    assert_true(both_v2(body));
+    batch_init(&b, &fast_arena, KEY);
+    OK(wire_write_v2(body, &b, &err));
+    assert_int_equal(b.series_n, 2);
+    assert_true(sv_eq(b.series[0].raw, usual));
+    assert_memory_equal(&b.series[0].alias, &alias, sizeof(alias));
+    assert_true(b.samples[0].f == 1 && b.samples[0].t_ms == 7 && b.samples[0].st_ms == 5);
+    assert_true(b.samples[1].t_ms == 8 && b.samples[1].st_ms == 4);
+    assert_true(b.samples[2].t_ms == 9 && b.samples[2].st_ms == 3);
+    assert_true(b.hists[0].t_ms == 10 && b.hists[0].st_ms == 4 && b.hists[0].h);
+    assert_true(b.hists[1].t_ms == 11 && b.hists[1].st_ms == 6);
+}
+
+static void metadata_is_one_row_for_each_name_under_its_family(void **state)
+{
+    /* 1 __name__, 2 a_bucket, 3 a_sum, 4 help, 5 s */
+    struct sv body = BYTES("\x22\x00\x22\x08__name__\x22\x08" "a_bucket\x22\x05" "a_sum"
+                           "\x22\x04help\x22\x01s"
+                           "\x2a\x0c\x0a\x02\x01\x02\x2a\x06\x08\x03\x18\x04\x20\x05"
+                           "\x2a\x0c\x0a\x02\x01\x02\x2a\x06\x08\x03\x18\x04\x20\x05" /* again */
+                           "\x2a\x08\x0a\x02\x01\x03\x2a\x02\x08\x03"
+                           "\x2a\x08\x0a\x02\x01\x03\x2a\x02\x08\x02" /* a gauge of this name */
+                           "\x2a\x06\x0a\x02\x01\x03\x2a\x00");
+    struct err err = ERR_INIT;
+    struct batch b;
+
+    (void)state;
+    assert_true(both_v2(body));
+    batch_init(&b, &fast_arena, KEY);
+    OK(wire_write_v2(body, &b, &err));
+    assert_int_equal(b.series_n, 5);
+    assert_int_equal(b.metadata_n, 3);
+    assert_true(sv_is(b.metadata[0].metric, "a") && b.metadata[0].type == 3 &&
+                sv_is(b.metadata[0].help, "help") && sv_is(b.metadata[0].unit, "s"));
+    assert_true(sv_is(b.metadata[1].metric, "a") && b.metadata[1].type == 3);
+    assert_true(sv_is(b.metadata[2].metric, "a_sum") && b.metadata[2].type == 2);
+}
+
+/* One symbol of 10 kB, named over and over: 64 times 20 kB from 128 bytes. */
+static void references_that_swell_stop_at_the_arena(void **state)
+{
+    struct arena small;
+    struct err err = ERR_INIT;
+    struct buf body;
+    struct batch b;
+
+    (void)state;
+    buf_init(&body, 1 << 20);
+    buf_put(&body, "\x22\x00\x22\x90\x4e", 5);
+    for (int i = 0; i < 10000; i++)
+        buf_ch(&body, 'x');
+    buf_put(&body, "\x2a\x83\x01\x0a\x80\x01", 6);
+    for (int i = 0; i < 128; i++)
+        buf_ch(&body, '\1');
+    assert_true(both_v2(buf_view(&body)));
+    arena_init(&small, 1 << 20);
+    batch_init(&b, &small, KEY);
+    assert_int_equal(wire_write_v2(buf_view(&body), &b, &err), ST_LIMIT);
+    assert_int_equal(err.st, ST_LIMIT);
+    arena_reset(&small);
+    batch_init(&b, &small, KEY);
+    assert_int_equal(wire_write_v2_slow(buf_view(&body), &b, &err), ST_LIMIT);
+    arena_fini(&small);
+    buf_fini(&body);
+}
+
 static void snappy_goes_both_ways(void **state)
 {
     struct err err = ERR_INIT;
@@ -468,20 +625,19 @@ static void histograms_are_held_to_prometheus_rules(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const struct hist *got;
+        struct batch_hist got = {0};
         struct err err = ERR_INIT;
         struct buf wire;
-        int64_t t_ms = 0;
 
         assert_int_equal(wire_hist_valid(&cases[i].h), cases[i].valid);
         buf_init(&wire, 10000);
         wire_hist_encode(&wire, &cases[i].h, 77);
-        OK(wire_hist(buf_view(&wire), &fast_arena, &t_ms, &got, &err));
-        if ((got != NULL) != cases[i].valid)
+        OK(wire_hist(buf_view(&wire), &fast_arena, &got, &err));
+        if ((got.h != NULL) != cases[i].valid)
             fail_msg("case %zu", i);
-        assert_int_equal(t_ms, 77);
-        if (got)
-            assert_true(same_hist(got, &cases[i].h));
+        assert_int_equal(got.t_ms, 77);
+        if (got.h)
+            assert_true(same_hist(got.h, &cases[i].h));
         buf_fini(&wire);
     }
 }
@@ -514,6 +670,10 @@ int main(void)
         cmocka_unit_test(labels_in_one_piece_are_not_copied),
         cmocka_unit_test(a_request_that_swells_stops_at_the_arena),
         cmocka_unit_test(a_nan_keeps_its_bits),
+        cmocka_unit_test(odd_but_legal_v2_bytes_mean_the_same_to_both),
+        cmocka_unit_test(both_versions_name_a_series_alike),
+        cmocka_unit_test(metadata_is_one_row_for_each_name_under_its_family),
+        cmocka_unit_test(references_that_swell_stop_at_the_arena),
         cmocka_unit_test(snappy_goes_both_ways),
         cmocka_unit_test(a_snappy_bomb_is_refused_before_memory_is_taken),
         cmocka_unit_test(histograms_are_held_to_prometheus_rules),

@@ -200,8 +200,7 @@ static enum status histogram(struct sv msg, struct batch *b, struct err *err)
 
     if (!h)
         return wire_over(b->arena, err);
-    h->wire = msg;
-    return wire_hist(msg, b->arena, &h->t_ms, &h->h, err);
+    return wire_hist(msg, b->arena, h, err);
 }
 
 static enum status series(struct sv msg, struct batch *b, struct err *err)

@@ -1,11 +1,12 @@
-/* prometheus.WriteRequest by protobuf-c: the plain way, which the hot decoder is held against in tests
+/* Both versions of remote write by protobuf-c: the plain way, which the hot decoders are held against in tests
  * and by the fuzz target. Everything is copied out of protobuf-c's structs, so that nothing is shared
- * with the hot decoder but the check of a finished histogram. */
+ * with the hot decoders but the check of a finished histogram. */
 #include "wire_int.h"
 
 #include "base/heap.h"
 
 #include <remote.pb-c.h>
+#include <write_v2.pb-c.h>
 
 static void *pb_alloc(void *arg, size_t bytes)
 {
@@ -25,21 +26,27 @@ static struct sv copy(struct arena *a, ProtobufCBinaryData d)
 }
 
 /* Labels in wire form. */
+static struct sv labels_written(struct arena *a, struct label *own_ls, size_t n)
+{
+    struct buf wire;
+    struct sv r;
+
+    buf_init(&wire, SIZE_MAX / 2);
+    labels_to_wire(&wire, (struct labels){own_ls, n});
+    r = wire.n ? arena_sv(a, buf_view(&wire)) : (struct sv){NULL, 0};
+    buf_fini(&wire);
+    heap_free(own_ls);
+    return r;
+}
+
 static struct sv labels_of(struct arena *a, Prometheus__Label **p, size_t n)
 {
     struct label *ls = heap_array(n ? n : 1, sizeof(*ls));
-    struct buf wire;
-    struct sv r;
 
     for (size_t i = 0; i < n; i++)
         ls[i] = (struct label){sv_make(p[i]->name.data, p[i]->name.len),
                                sv_make(p[i]->value.data, p[i]->value.len)};
-    buf_init(&wire, SIZE_MAX / 2);
-    labels_to_wire(&wire, (struct labels){ls, n});
-    r = wire.n ? arena_sv(a, buf_view(&wire)) : (struct sv){NULL, 0};
-    buf_fini(&wire);
-    heap_free(ls);
-    return r;
+    return labels_written(a, ls, n);
 }
 
 static struct hist_span *spans_of(struct arena *a, Prometheus__BucketSpan **p, size_t n)
@@ -126,6 +133,17 @@ static struct sv packed(struct arena *a, const Prometheus__Histogram *m)
     return sv_make(p, n);
 }
 
+static bool hist_row(struct batch *b, const Prometheus__Histogram *m, int64_t st_ms)
+{
+    struct batch_hist *x = batch_add_hist(b);
+
+    if (!x)
+        return false;
+    *x = (struct batch_hist){m->timestamp, m->start_timestamp ? m->start_timestamp : st_ms,
+                             hist_of(b->arena, m), packed(b->arena, m)};
+    return true;
+}
+
 static bool series_of(struct batch *b, const Prometheus__TimeSeries *m)
 {
     struct batch_series *s = batch_add_series(b);
@@ -145,15 +163,9 @@ static bool series_of(struct batch *b, const Prometheus__TimeSeries *m)
             return false;
         *x = (struct batch_sample){m->samples[i]->timestamp, 0, m->samples[i]->value};
     }
-    for (size_t i = 0; i < m->n_histograms; i++) {
-        struct batch_hist *x = batch_add_hist(b);
-
-        if (!x)
+    for (size_t i = 0; i < m->n_histograms; i++)
+        if (!hist_row(b, m->histograms[i], 0))
             return false;
-        *x = (struct batch_hist){m->histograms[i]->timestamp, 0,
-                                 hist_of(b->arena, m->histograms[i]),
-                                 packed(b->arena, m->histograms[i])};
-    }
     for (size_t i = 0; i < m->n_exemplars; i++) {
         const Prometheus__Exemplar *e = m->exemplars[i];
         struct batch_exemplar *x = batch_add_exemplar(b);
@@ -220,5 +232,152 @@ enum status wire_write_v1_slow(struct sv body, struct batch *batch, struct err *
     for (size_t i = 0; i < m->n_metadata && ok; i++)
         ok = metadata_of(batch, m->metadata[i]);
     prometheus__write_request__free_unpacked(m, &heap);
+    return ok ? ST_OK : wire_over(batch->arena, err);
+}
+
+/* --- 2.0 --- */
+
+#define V2(name) Io__Prometheus__Write__V2__##name
+
+struct slow2 {
+    struct batch *batch;
+    const V2(Request) *m;
+    size_t *row_of; /* by symbol: 1 + its row of metadata */
+};
+
+static struct sv symbol(const struct slow2 *x, uint32_t ref)
+{
+    return sv_make(x->m->symbols[ref].data, x->m->symbols[ref].len);
+}
+
+static bool refs_good(const struct slow2 *x, const uint32_t *refs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (refs[i] >= x->m->n_symbols)
+            return false;
+    return n % 2 == 0;
+}
+
+static bool v2_series_good(const struct slow2 *x, const V2(TimeSeries) *s)
+{
+    for (size_t i = 0; i < s->n_exemplars; i++)
+        if (!refs_good(x, s->exemplars[i]->labels_refs, s->exemplars[i]->n_labels_refs))
+            return false;
+    for (size_t i = 0; i < s->n_metadata; i++)
+        if (s->metadata[i]->help_ref >= x->m->n_symbols ||
+            s->metadata[i]->unit_ref >= x->m->n_symbols)
+            return false;
+    return refs_good(x, s->labels_refs, s->n_labels_refs);
+}
+
+static bool v2_good(const struct slow2 *x)
+{
+    if (x->m->n_symbols ? x->m->symbols[0].len != 0 : x->m->n_timeseries != 0)
+        return false;
+    for (size_t i = 0; i < x->m->n_timeseries; i++)
+        if (!v2_series_good(x, x->m->timeseries[i]))
+            return false;
+    return no_field_0(&x->m->base);
+}
+
+static struct sv v2_labels(const struct slow2 *x, const uint32_t *refs, size_t n)
+{
+    struct label *ls = heap_array(n / 2 + 1, sizeof(*ls));
+
+    for (size_t i = 0; i < n / 2; i++)
+        ls[i] = (struct label){symbol(x, refs[2 * i]), symbol(x, refs[2 * i + 1])};
+    return labels_written(x->batch->arena, ls, n / 2);
+}
+
+static bool v2_metadata(const struct slow2 *x, const V2(TimeSeries) *s)
+{
+    struct batch_metadata *to, *last;
+    uint32_t type = 0, help = 0, unit = 0, name = 0;
+
+    for (size_t i = 0; i < s->n_metadata; i++) {
+        if (s->metadata[i]->type)
+            type = (uint32_t)s->metadata[i]->type;
+        if (s->metadata[i]->help_ref)
+            help = s->metadata[i]->help_ref;
+        if (s->metadata[i]->unit_ref)
+            unit = s->metadata[i]->unit_ref;
+    }
+    for (size_t i = s->n_labels_refs; i >= 2; i -= 2) /* so that the first __name__ stays */
+        if (sv_is(symbol(x, s->labels_refs[i - 2]), "__name__"))
+            name = s->labels_refs[i - 1];
+    if ((!type && !help && !unit) || !symbol(x, name).n)
+        return true;
+    last = x->row_of[name] ? &x->batch->metadata[x->row_of[name] - 1] : NULL;
+    if (last && last->type == wire_metadata_type_of((int32_t)type) &&
+        sv_eq(last->help, symbol(x, help)) && sv_eq(last->unit, symbol(x, unit)))
+        return true;
+    to = batch_add_metadata(x->batch);
+    if (!to)
+        return false;
+    to->type = wire_metadata_type_of((int32_t)type);
+    to->metric = arena_sv(x->batch->arena, wire_family_of(symbol(x, name), to->type));
+    to->help = arena_sv(x->batch->arena, symbol(x, help));
+    to->unit = arena_sv(x->batch->arena, symbol(x, unit));
+    x->row_of[name] = x->batch->metadata_n;
+    return true;
+}
+
+static bool v2_series(const struct slow2 *x, const V2(TimeSeries) *m)
+{
+    struct batch *b = x->batch;
+    struct batch_series *s = batch_add_series(b);
+
+    if (!s)
+        return false;
+    *s = (struct batch_series){
+        .raw = v2_labels(x, m->labels_refs, m->n_labels_refs),
+        .sample_off = (uint32_t)b->samples_n, .sample_n = (uint32_t)m->n_samples,
+        .hist_off = (uint32_t)b->hists_n, .hist_n = (uint32_t)m->n_histograms,
+        .exemplar_off = (uint32_t)b->exemplars_n, .exemplar_n = (uint32_t)m->n_exemplars};
+    s->alias = hash128(s->raw.p, s->raw.n, b->alias_key);
+    for (size_t i = 0; i < m->n_samples; i++) {
+        const V2(Sample) *from = m->samples[i];
+        struct batch_sample *to = batch_add_sample(b);
+
+        if (!to)
+            return false;
+        to->t_ms = from->timestamp;
+        to->st_ms = from->start_timestamp ? from->start_timestamp : m->created_timestamp;
+        to->f = from->value;
+    }
+    for (size_t i = 0; i < m->n_histograms; i++)
+        if (!hist_row(b, m->histograms[i], m->created_timestamp))
+            return false;
+    for (size_t i = 0; i < m->n_exemplars; i++) {
+        const V2(Exemplar) *from = m->exemplars[i];
+        struct batch_exemplar *to = batch_add_exemplar(b);
+
+        if (!to)
+            return false;
+        to->t_ms = from->timestamp;
+        to->f = from->value;
+        to->raw = v2_labels(x, from->labels_refs, from->n_labels_refs);
+    }
+    return v2_metadata(x, m) && !arena_over(b->arena);
+}
+
+enum status wire_write_v2_slow(struct sv body, struct batch *batch, struct err *err)
+{
+    ProtobufCAllocator heap = {pb_alloc, pb_free, NULL};
+    struct slow2 x = {.batch = batch};
+    V2(Request) *m;
+    bool ok = true;
+
+    m = io__prometheus__write__v2__request__unpack(&heap, body.n, (const uint8_t *)body.p);
+    x.m = m;
+    if (!m || !v2_good(&x)) {
+        io__prometheus__write__v2__request__free_unpacked(m, &heap);
+        return err_set(err, ST_INVALID, "body is not an io.prometheus.write.v2.Request");
+    }
+    x.row_of = heap_array(m->n_symbols + 1, sizeof(*x.row_of));
+    for (size_t i = 0; i < m->n_timeseries && ok; i++)
+        ok = v2_series(&x, m->timeseries[i]);
+    heap_free(x.row_of);
+    io__prometheus__write__v2__request__free_unpacked(m, &heap);
     return ok ? ST_OK : wire_over(batch->arena, err);
 }
