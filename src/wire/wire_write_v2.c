@@ -358,7 +358,7 @@ enum status wire_write_v2(struct sv body, struct batch *batch, struct err *err)
 {
     struct v2 x = {.batch = batch};
     struct walk w = walk_of(body);
-    struct field f;
+    struct field f = {0};
 
     TRY(symbols(&x, body, err));
     while (w.p < w.end && walk_field(&w, &f))
