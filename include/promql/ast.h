@@ -139,6 +139,8 @@ static inline bool binop_is_set(enum binop op)
 {
     return op >= OP_AND && op <= OP_UNLESS;
 }
+/* The i-th child in order of the text, NULL from the first that is not there. */
+struct expr *expr_child(const struct expr *e, size_t i);
 /* The node without parentheses and step-invariant wrappers around it. */
 struct expr *expr_unwrap(struct expr *e);
 

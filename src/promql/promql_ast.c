@@ -36,7 +36,7 @@ struct expr *expr_unwrap(struct expr *e)
     }
 }
 
-struct expr *promql_child(const struct expr *e, size_t i)
+struct expr *expr_child(const struct expr *e, size_t i)
 {
     switch (e->kind) {
     case EXPR_NUMBER:
@@ -66,7 +66,7 @@ void expr_free(struct expr *e)
 
     if (!e)
         return;
-    for (size_t i = 0; (child = promql_child(e, i)); i++)
+    for (size_t i = 0; (child = expr_child(e, i)); i++)
         expr_free(child);
     if (e->kind != EXPR_VECTOR)
         return;

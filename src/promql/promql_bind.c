@@ -18,6 +18,6 @@ void promql_bind(struct expr *e, int64_t start_ms, int64_t end_ms)
         bind(&e->vector.time, start_ms, end_ms);
     else if (e->kind == EXPR_SUBQUERY)
         bind(&e->subquery.time, start_ms, end_ms);
-    for (size_t i = 0; (child = promql_child(e, i)); i++)
+    for (size_t i = 0; (child = expr_child(e, i)); i++)
         promql_bind(child, start_ms, end_ms);
 }

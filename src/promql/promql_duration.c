@@ -157,7 +157,7 @@ enum status promql_durations(struct expr *e, const struct promql_params *params,
         TRY(one(&e->subquery.step_ms, &e->subquery.step_expr, params, false, err));
         TRY(one(&e->subquery.range_ms, &e->subquery.range_expr, params, false, err));
     }
-    for (size_t i = 0; (child = promql_child(e, i)); i++)
+    for (size_t i = 0; (child = expr_child(e, i)); i++)
         TRY(promql_durations(child, params, err));
     return ST_OK;
 }

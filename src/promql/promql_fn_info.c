@@ -37,7 +37,7 @@ static bool first_time(const struct expr *e, struct expr_time *ret)
         *ret = e->vector.time;
         return true;
     }
-    for (size_t i = 0; (child = promql_child(e, i)); i++) {
+    for (size_t i = 0; (child = expr_child(e, i)); i++) {
         if (!first_time(child, ret))
             continue;
         if (e->kind == EXPR_SUBQUERY && ret->at == AT_NONE) {

@@ -137,7 +137,6 @@ bool promql_push_expr(struct parser *p, struct expr_list *l, size_t *cap, struct
 
 /* --- walking finished trees ---------------------------------------------------------------- */
 
-struct expr *promql_child(const struct expr *e, size_t i); /* i-th child, NULL after the last */
 bool promql_has_matching(const struct expr *binary);       /* both sides are vectors */
 bool promql_left_in_parens(const struct expr *binary);      /* to be read again as it was */
 void promql_print_labels(struct buf *out, struct sv_list l);

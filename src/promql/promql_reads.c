@@ -115,7 +115,7 @@ static void walk(struct walk *w, const struct expr *e, struct span s)
     }
     if (e->kind == EXPR_CALL && e->call.fn->id == FN_INFO) /* reads info series without a selector */
         add(w, trange_closed(minus(s.first_ms, w->params->lookback_ms), s.last_ms));
-    for (size_t i = 0; (child = promql_child(e, i)); i++)
+    for (size_t i = 0; (child = expr_child(e, i)); i++)
         walk(w, child, s);
 }
 

@@ -43,24 +43,6 @@ static enum status query_run(struct query *q, const struct script *s, struct sv 
 
 /* --- pinning by @ --------------------------------------------------------------------------- */
 
-static struct expr *child(const struct expr *e, size_t i)
-{
-    switch (e->kind) {
-    case EXPR_NUMBER:
-    case EXPR_STRING:
-    case EXPR_VECTOR: return NULL;
-    case EXPR_MATRIX: return i ? NULL : e->matrix.selector;
-    case EXPR_SUBQUERY: return i ? NULL : e->subquery.e;
-    case EXPR_CALL: return i < e->call.args.n ? e->call.args.p[i] : NULL;
-    case EXPR_AGGREGATE: return i == 0 ? e->aggregate.e : i == 1 ? e->aggregate.param : NULL;
-    case EXPR_BINARY: return i == 0 ? e->binary.l : i == 1 ? e->binary.r : NULL;
-    case EXPR_UNARY: return i ? NULL : e->unary.e;
-    case EXPR_PAREN: return i ? NULL : e->paren.e;
-    case EXPR_STEP_INVARIANT: return i ? NULL : e->invariant.e;
-    }
-    return NULL;
-}
-
 static void pin_time(struct expr_time *t, int64_t at_ms)
 {
     if (t->at != AT_NONE)
@@ -80,7 +62,7 @@ static void pin(struct expr *e, int64_t at_ms)
         pin_time(&e->subquery.time, at_ms);
         return;
     }
-    for (size_t i = 0; (c = child(e, i)); i++)
+    for (size_t i = 0; (c = expr_child(e, i)); i++)
         pin(c, at_ms);
 }
 
@@ -95,7 +77,7 @@ static bool moves(const struct expr *e)
     for (size_t i = 0; e->kind == EXPR_CALL && i < sizeof(names) / sizeof(*names); i++)
         if (strcmp(e->call.fn->name, names[i]) == 0)
             return true;
-    for (size_t i = 0; (c = child(e, i)); i++)
+    for (size_t i = 0; (c = expr_child(e, i)); i++)
         if (moves(c))
             return true;
     return false;
